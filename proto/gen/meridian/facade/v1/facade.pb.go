@@ -1767,9 +1767,12 @@ func (x *ListLoadsResponse) GetLoads() []*Load {
 }
 
 type ListRejectsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	LoadId        string                 `protobuf:"bytes,1,opt,name=load_id,json=loadId,proto3" json:"load_id,omitempty"`
-	Limit         int32                  `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	LoadId string                 `protobuf:"bytes,1,opt,name=load_id,json=loadId,proto3" json:"load_id,omitempty"`
+	// 500 if zero; above 1000 is clamped.
+	Limit int32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Only rejects of records after this number: the last one seen.
+	After         int64 `protobuf:"varint,3,opt,name=after,proto3" json:"after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1814,6 +1817,13 @@ func (x *ListRejectsRequest) GetLoadId() string {
 func (x *ListRejectsRequest) GetLimit() int32 {
 	if x != nil {
 		return x.Limit
+	}
+	return 0
+}
+
+func (x *ListRejectsRequest) GetAfter() int64 {
+	if x != nil {
+		return x.After
 	}
 	return 0
 }
@@ -1990,10 +2000,11 @@ const file_meridian_facade_v1_facade_proto_rawDesc = "" +
 	"\x04feed\x18\x01 \x01(\tR\x04feed\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\x05R\x05limit\"C\n" +
 	"\x11ListLoadsResponse\x12.\n" +
-	"\x05loads\x18\x01 \x03(\v2\x18.meridian.facade.v1.LoadR\x05loads\"C\n" +
+	"\x05loads\x18\x01 \x03(\v2\x18.meridian.facade.v1.LoadR\x05loads\"Y\n" +
 	"\x12ListRejectsRequest\x12\x17\n" +
 	"\aload_id\x18\x01 \x01(\tR\x06loadId\x12\x14\n" +
-	"\x05limit\x18\x02 \x01(\x05R\x05limit\"K\n" +
+	"\x05limit\x18\x02 \x01(\x05R\x05limit\x12\x14\n" +
+	"\x05after\x18\x03 \x01(\x03R\x05after\"K\n" +
 	"\x13ListRejectsResponse\x124\n" +
 	"\arejects\x18\x01 \x03(\v2\x1a.meridian.facade.v1.RejectR\arejects2\xe8\x03\n" +
 	"\rFacadeService\x12I\n" +
