@@ -8,9 +8,10 @@ import (
 )
 
 // Import lets in what another instance sent under contract. Rows fail
-// independently; commit runs in the same transaction, so that a cursor moves
-// with its rows. An error of commit undoes all.
-func (d *Door) Import(ctx context.Context, contract crm.Contract, rows []ImportRow, commit func(context.Context, *store.Tx) error) ([]error, error) {
+// independently; commit runs in the same transaction with an error (or nil) per
+// row, so that a cursor moves, and a poison row is parked, with the rows. An
+// error of commit undoes all.
+func (d *Door) Import(ctx context.Context, contract crm.Contract, rows []ImportRow, commit func(ctx context.Context, tx *store.Tx, errs []error) error) ([]error, error) {
 	return nil, unbuilt
 }
 

@@ -22,15 +22,9 @@ func (d *Door) Get(ctx context.Context, c crm.Caller, entity string, ids []crm.R
 	return nil, unbuilt
 }
 
-// Visible is the set of records that the caller may read and filter selects,
-// with the access stamp it holds under. Watchers start from it.
-func (d *Door) Visible(ctx context.Context, c crm.Caller, entity, filter string) (map[crm.RecordID]struct{}, int64, error) {
-	return nil, 0, unbuilt
-}
-
-// Among answers those of ids that the caller may read and filter selects, as
-// the caller may see them. Watchers re-check a batch of changes with it.
-func (d *Door) Among(ctx context.Context, c crm.Caller, entity, filter string, ids []crm.RecordID) (map[crm.RecordID]crm.Record, int64, error) {
+// Visible lists the ids of the records that the caller may read and filter
+// selects, with the access stamp they hold under. Watchers start from it.
+func (d *Door) Visible(ctx context.Context, c crm.Caller, entity, filter string) ([]crm.RecordID, int64, error) {
 	return nil, 0, unbuilt
 }
 

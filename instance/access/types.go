@@ -41,6 +41,7 @@ type ListRequest struct {
 	Sort   string // "-annual_revenue,name"
 	Limit  int    // 50 if zero, clamped to 1000
 	Cursor string
+	IDs    []crm.RecordID // if not nil, only these
 }
 
 // CreateRequest creates records.
