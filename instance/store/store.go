@@ -1,0 +1,177 @@
+// Package store keeps records in PostgreSQL: real typed tables made from
+// entity definitions, their history, tombstones and the outbox.
+//
+// Invariants. I-store-1: a row is read only through a policy.Filter; the two
+// exceptions, Load and FindByKey, serve access alone. I-store-2: row, history,
+// tombstone and outbox change in one transaction or not at all. I-store-3: the
+// recorded times of a record's history strictly increase. I-store-4: a change
+// is handed out behind the oldest open transaction, so none is ever skipped.
+// I-store-5: a filter or a sort sees the projected value; what is withheld is
+// absent. The package must not know of policy rules, plugins or wire formats;
+// it is the only importer of pgx.
+package store
+
+import (
+	"context"
+	"crypto/cipher"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"meridian/instance/crm"
+)
+
+// Config says where the database is and whose it is.
+type Config struct {
+	URL      string // postgres://...
+	MaxConns int    // 16 if zero
+	Instance string // home of the records written here
+	Log      *slog.Logger
+}
+
+// Store is one instance's database. It is safe for concurrent use.
+type Store struct {
+	pool     *pgxpool.Pool
+	instance string
+	log      *slog.Logger
+	seal     cipher.AEAD // of cursors
+
+	installing sync.Mutex             // one Install at a time in this process
+	entities   atomic.Pointer[tables] // what Install made; never nil
+	shapes     shapes
+
+	mu       sync.Mutex
+	onCommit []func()
+}
+
+// Open connects, brings the schema up to date under a lock that replicas
+// share, and reads what is installed.
+func Open(ctx context.Context, c Config) (*Store, error) {
+	if c.Instance == "" {
+		return nil, crm.FieldErrorf("instance", "name the instance; it is the home of what it writes")
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	pc, err := pgxpool.ParseConfig(c.URL)
+	if err != nil {
+		return nil, fmt.Errorf("database url: %w", err)
+	}
+	pc.MaxConns = int32(c.MaxConns)
+	if c.MaxConns <= 0 {
+		pc.MaxConns = 16
+	}
+	pc.MaxConnIdleTime = 5 * time.Minute
+	for k, v := range sessionSettings {
+		pc.ConnConfig.RuntimeParams[k] = v
+	}
+	pc.ConnConfig.RuntimeParams["application_name"] = "meridian/" + c.Instance
+	if err := migrate(ctx, pc.ConnConfig.Copy(), c.Log); err != nil {
+		return nil, err
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, pc)
+	if err != nil {
+		return nil, pgErr(err, "connect")
+	}
+	s := &Store{pool: pool, instance: c.Instance, log: c.Log}
+	s.entities.Store(&tables{})
+	if s.seal, err = openSeal(ctx, pool); err != nil {
+		pool.Close()
+		return nil, err
+	}
+	if err := s.restore(ctx); err != nil {
+		pool.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// sessionSettings make text forms the same whatever the server's defaults.
+// Plans are made for the values at hand: a rep's three territories and a
+// director's three thousand want different ones.
+var sessionSettings = map[string]string{
+	"timezone":        "UTC",
+	"datestyle":       "ISO",
+	"intervalstyle":   "iso_8601",
+	"plan_cache_mode": "force_custom_plan",
+	"jit":             "off",
+}
+
+// Close waits for running statements and closes the connections.
+func (s *Store) Close() { s.pool.Close() }
+
+// Ping asks the database whether it answers.
+func (s *Store) Ping(ctx context.Context) error { return pgErr(s.pool.Ping(ctx), "ping") }
+
+// OnCommit registers a function to be called after every transaction of this
+// process that put something into the outbox. It must not block.
+func (s *Store) OnCommit(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.onCommit = append(s.onCommit, f)
+}
+
+func (s *Store) committed() {
+	s.mu.Lock()
+	fs := s.onCommit
+	s.mu.Unlock()
+	for _, f := range fs {
+		f()
+	}
+}
+
+// Stamp is the access stamp in force and the database's time.
+func (s *Store) Stamp(ctx context.Context) (stamp int64, now time.Time, err error) {
+	return readStamp(ctx, s.pool)
+}
+
+// Tx is one transaction. Only this package knows the driver behind it.
+type Tx struct {
+	tx      pgx.Tx
+	s       *Store
+	changed bool // something entered the outbox
+}
+
+// Tx runs f in a transaction: committed when f returns nil, undone otherwise.
+func (s *Store) Tx(ctx context.Context, f func(context.Context, *Tx) error) error {
+	t := &Tx{s: s}
+	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		t.tx = tx
+		return f(ctx, t)
+	})
+	if err != nil {
+		return pgErr(err, "transaction")
+	}
+	if t.changed {
+		s.committed()
+	}
+	return nil
+}
+
+// Stamp is the access stamp as this transaction sees it.
+func (t *Tx) Stamp(ctx context.Context) (stamp int64, now time.Time, err error) {
+	return readStamp(ctx, t.tx)
+}
+
+// Wake says that this transaction put something into the outbox, so that
+// readers in this process need not wait for their next poll.
+func (t *Tx) Wake() { t.changed = true }
+
+// queries is what a pool and a transaction have in common.
+type queries interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
+}
+
+const stampSQL = "select stamp, statement_timestamp() from meridian.access_stamp"
+
+func readStamp(ctx context.Context, q queries) (stamp int64, now time.Time, err error) {
+	err = q.QueryRow(ctx, stampSQL).Scan(&stamp, &now)
+	return stamp, now, pgErr(err, "read access stamp")
+}
