@@ -112,7 +112,7 @@ func (p *Postgres) EnsureDatabase(ctx context.Context, database, role, password 
 	})
 }
 
-// DropDatabase removes a database and the role of the same name's ownership.
+// DropDatabase removes a database and its role, whoever is still connected.
 func (p *Postgres) DropDatabase(ctx context.Context, database, role string) error {
 	return p.admin(ctx, func(db *sql.DB) error {
 		if _, err := db.ExecContext(ctx, "drop database if exists "+pq.QuoteIdentifier(database)+" with (force)"); err != nil {
