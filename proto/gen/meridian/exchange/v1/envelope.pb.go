@@ -55,7 +55,11 @@ type Envelope struct {
 	Committed   *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=committed,proto3" json:"committed,omitempty"`
 	// The projection that may leave; absent for everything but upsert and
 	// snapshot.
-	Payload       *Payload `protobuf:"bytes,16,opt,name=payload,proto3" json:"payload,omitempty"`
+	Payload *Payload `protobuf:"bytes,16,opt,name=payload,proto3" json:"payload,omitempty"`
+	// For gap: the numbers that will never come, or, on a control topic, the
+	// numbers the sender misses and asks to be repaired. For watermark: the
+	// snapshot's first number and, once it is complete, its last.
+	Range         *Range `protobuf:"bytes,17,opt,name=range,proto3" json:"range,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -202,6 +206,66 @@ func (x *Envelope) GetPayload() *Payload {
 	return nil
 }
 
+func (x *Envelope) GetRange() *Range {
+	if x != nil {
+		return x.Range
+	}
+	return nil
+}
+
+// Range of sequence numbers, both ends included. A last of zero is open.
+type Range struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	First         int64                  `protobuf:"varint,1,opt,name=first,proto3" json:"first,omitempty"`
+	Last          int64                  `protobuf:"varint,2,opt,name=last,proto3" json:"last,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Range) Reset() {
+	*x = Range{}
+	mi := &file_meridian_exchange_v1_envelope_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Range) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Range) ProtoMessage() {}
+
+func (x *Range) ProtoReflect() protoreflect.Message {
+	mi := &file_meridian_exchange_v1_envelope_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Range.ProtoReflect.Descriptor instead.
+func (*Range) Descriptor() ([]byte, []int) {
+	return file_meridian_exchange_v1_envelope_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Range) GetFirst() int64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *Range) GetLast() int64 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
 // Payload is a record as the contract lets it leave.
 type Payload struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
@@ -218,7 +282,7 @@ type Payload struct {
 
 func (x *Payload) Reset() {
 	*x = Payload{}
-	mi := &file_meridian_exchange_v1_envelope_proto_msgTypes[1]
+	mi := &file_meridian_exchange_v1_envelope_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -230,7 +294,7 @@ func (x *Payload) String() string {
 func (*Payload) ProtoMessage() {}
 
 func (x *Payload) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_exchange_v1_envelope_proto_msgTypes[1]
+	mi := &file_meridian_exchange_v1_envelope_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -243,7 +307,7 @@ func (x *Payload) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Payload.ProtoReflect.Descriptor instead.
 func (*Payload) Descriptor() ([]byte, []int) {
-	return file_meridian_exchange_v1_envelope_proto_rawDescGZIP(), []int{1}
+	return file_meridian_exchange_v1_envelope_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Payload) GetFields() map[string]*v1.Value {
@@ -285,7 +349,7 @@ var File_meridian_exchange_v1_envelope_proto protoreflect.FileDescriptor
 
 const file_meridian_exchange_v1_envelope_proto_rawDesc = "" +
 	"\n" +
-	"#meridian/exchange/v1/envelope.proto\x12\x14meridian.exchange.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1emeridian/record/v1/value.proto\"\x8c\x04\n" +
+	"#meridian/exchange/v1/envelope.proto\x12\x14meridian.exchange.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1emeridian/record/v1/value.proto\"\xbf\x04\n" +
 	"\bEnvelope\x12\x19\n" +
 	"\bevent_id\x18\x01 \x01(\tR\aeventId\x12\x16\n" +
 	"\x06origin\x18\x02 \x01(\tR\x06origin\x12!\n" +
@@ -303,7 +367,11 @@ const file_meridian_exchange_v1_envelope_proto_rawDesc = "" +
 	"\x06schema\x18\r \x01(\tR\x06schema\x12!\n" +
 	"\fexecution_id\x18\x0e \x01(\tR\vexecutionId\x128\n" +
 	"\tcommitted\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\tcommitted\x127\n" +
-	"\apayload\x18\x10 \x01(\v2\x1d.meridian.exchange.v1.PayloadR\apayload\"\xde\x02\n" +
+	"\apayload\x18\x10 \x01(\v2\x1d.meridian.exchange.v1.PayloadR\apayload\x121\n" +
+	"\x05range\x18\x11 \x01(\v2\x1b.meridian.exchange.v1.RangeR\x05range\"1\n" +
+	"\x05Range\x12\x14\n" +
+	"\x05first\x18\x01 \x01(\x03R\x05first\x12\x12\n" +
+	"\x04last\x18\x02 \x01(\x03R\x04last\"\xde\x02\n" +
 	"\aPayload\x12A\n" +
 	"\x06fields\x18\x01 \x03(\v2).meridian.exchange.v1.Payload.FieldsEntryR\x06fields\x12>\n" +
 	"\n" +
@@ -329,26 +397,28 @@ func file_meridian_exchange_v1_envelope_proto_rawDescGZIP() []byte {
 	return file_meridian_exchange_v1_envelope_proto_rawDescData
 }
 
-var file_meridian_exchange_v1_envelope_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_meridian_exchange_v1_envelope_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_meridian_exchange_v1_envelope_proto_goTypes = []any{
 	(*Envelope)(nil),              // 0: meridian.exchange.v1.Envelope
-	(*Payload)(nil),               // 1: meridian.exchange.v1.Payload
-	nil,                           // 2: meridian.exchange.v1.Payload.FieldsEntry
-	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
-	(*v1.Governance)(nil),         // 4: meridian.record.v1.Governance
-	(*v1.Value)(nil),              // 5: meridian.record.v1.Value
+	(*Range)(nil),                 // 1: meridian.exchange.v1.Range
+	(*Payload)(nil),               // 2: meridian.exchange.v1.Payload
+	nil,                           // 3: meridian.exchange.v1.Payload.FieldsEntry
+	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
+	(*v1.Governance)(nil),         // 5: meridian.record.v1.Governance
+	(*v1.Value)(nil),              // 6: meridian.record.v1.Value
 }
 var file_meridian_exchange_v1_envelope_proto_depIdxs = []int32{
-	3, // 0: meridian.exchange.v1.Envelope.committed:type_name -> google.protobuf.Timestamp
-	1, // 1: meridian.exchange.v1.Envelope.payload:type_name -> meridian.exchange.v1.Payload
-	2, // 2: meridian.exchange.v1.Payload.fields:type_name -> meridian.exchange.v1.Payload.FieldsEntry
-	4, // 3: meridian.exchange.v1.Payload.governance:type_name -> meridian.record.v1.Governance
-	5, // 4: meridian.exchange.v1.Payload.FieldsEntry.value:type_name -> meridian.record.v1.Value
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	4, // 0: meridian.exchange.v1.Envelope.committed:type_name -> google.protobuf.Timestamp
+	2, // 1: meridian.exchange.v1.Envelope.payload:type_name -> meridian.exchange.v1.Payload
+	1, // 2: meridian.exchange.v1.Envelope.range:type_name -> meridian.exchange.v1.Range
+	3, // 3: meridian.exchange.v1.Payload.fields:type_name -> meridian.exchange.v1.Payload.FieldsEntry
+	5, // 4: meridian.exchange.v1.Payload.governance:type_name -> meridian.record.v1.Governance
+	6, // 5: meridian.exchange.v1.Payload.FieldsEntry.value:type_name -> meridian.record.v1.Value
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_meridian_exchange_v1_envelope_proto_init() }
@@ -362,7 +432,7 @@ func file_meridian_exchange_v1_envelope_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meridian_exchange_v1_envelope_proto_rawDesc), len(file_meridian_exchange_v1_envelope_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
