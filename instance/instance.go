@@ -1,0 +1,201 @@
+// Package instance is one running CRM: the only place where the parts meet.
+//
+// Open builds them bottom up, Run serves until its context ends, Close takes
+// them down in reverse. Everything is wired by hand, top to bottom, so that a
+// reader sees the whole instance in one file. It holds no rules.
+package instance
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"meridian/instance/access"
+	"meridian/instance/api"
+	"meridian/instance/exchange"
+	"meridian/instance/feed"
+	"meridian/instance/identity"
+	"meridian/instance/load"
+	"meridian/instance/pluginhost"
+	"meridian/instance/store"
+	"meridian/instance/store/schema"
+	"meridian/policy"
+)
+
+const (
+	drain      = 7 * time.Second  // how long running requests may take after a stop
+	headerTime = 10 * time.Second // how long a client may take to send its headers
+)
+
+// Instance is one CRM with its parts.
+type Instance struct {
+	config   Config
+	version  string
+	log      *slog.Logger
+	store    *store.Store
+	host     *pluginhost.Host // nil without plugins
+	door     *access.Door
+	feed     *feed.Feed
+	exchange *exchange.Exchange // nil without brokers
+	handler  http.Handler
+}
+
+// Open connects to the database, brings schema and declared facts up to date,
+// compiles the policy, and starts the plugins. On an error nothing is left
+// running.
+func Open(ctx context.Context, c Config, version string, log *slog.Logger) (_ *Instance, err error) {
+	i := &Instance{config: c, version: version, log: log}
+	defer func() {
+		if err != nil {
+			i.Close()
+		}
+	}()
+
+	url, err := c.DatabaseURL()
+	if err != nil {
+		return nil, err
+	}
+	i.store, err = store.Open(ctx, store.Config{URL: url, MaxConns: c.Database.MaxConns, Instance: c.Instance, Log: log})
+	if err != nil {
+		return nil, fmt.Errorf("open the store: %w", err)
+	}
+	if err := i.store.Install(ctx, schema.Common()); err != nil {
+		return nil, fmt.Errorf("install the schema: %w", err)
+	}
+	if err := i.store.Reconcile(ctx, c.Facts()); err != nil {
+		return nil, fmt.Errorf("reconcile the declared facts: %w", err)
+	}
+	engine, err := policy.New(ctx, policy.Embedded())
+	if err != nil {
+		return nil, fmt.Errorf("compile the policy: %w", err)
+	}
+	var hooks access.Hooks
+	if len(c.Plugins.Use) > 0 {
+		if i.host, err = i.startPlugins(ctx); err != nil {
+			return nil, err
+		}
+		hooks = i.host
+	}
+	i.door = access.New(access.Config{Instance: c.Instance, Store: i.store, Engine: engine, Hooks: hooks, Log: log})
+	i.feed = feed.New(i.store, i.door, log)
+	if len(c.Kafka.Brokers) > 0 {
+		i.exchange = exchange.New(exchange.Config{Instance: c.Instance, Store: i.store, Door: i.door, Brokers: c.Kafka.Brokers, Log: log})
+	}
+	verifier, err := identity.NewVerifier(c.Identity.JWKSFile, c.Instance)
+	if err != nil {
+		return nil, fmt.Errorf("read the keys whose tokens are believed: %w", err)
+	}
+	i.handler = api.New(i.api(verifier))
+	return i, nil
+}
+
+// api hands the parts to the API as it wants them.
+func (i *Instance) api(verifier *identity.Verifier) api.Config {
+	c := api.Config{
+		Instance: i.config.Instance,
+		Version:  i.version,
+		Door:     i.door,
+		Verifier: verifier,
+		Watch:    watch(i.feed),
+		Loads:    load.New(i.door, i.store, i.log),
+		Describe: i.describe,
+		Registry: i.metrics(),
+		Log:      i.log,
+	}
+	// A nil pointer in an interface is not nil: parts that do not run stay out.
+	if i.exchange != nil {
+		c.Exchange = i.exchange
+	}
+	if i.host != nil {
+		c.Plugins = catalog{i.host}
+	}
+	return c
+}
+
+func (i *Instance) startPlugins(ctx context.Context) (*pluginhost.Host, error) {
+	use := i.config.Plugins
+	refs := make([]pluginhost.Ref, len(use.Use))
+	for n, p := range use.Use {
+		config, err := json.Marshal(p.Config)
+		if err != nil {
+			return nil, fmt.Errorf("plugins.use: %s: %w", p.Name, err)
+		}
+		if p.Config == nil {
+			config = nil
+		}
+		refs[n] = pluginhost.Ref{Name: p.Name, Config: config}
+	}
+	host, err := pluginhost.New(pluginhost.Config{
+		Instance: i.config.Instance, Dir: use.Dir, Lock: use.Lock, Plugins: refs, Slots: use.Slots,
+		Definitions: i.store.Definitions(), Log: i.log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("plugins: %w", err)
+	}
+	if err := host.Start(ctx); err != nil {
+		return nil, fmt.Errorf("start the plugins: %w", err)
+	}
+	return host, nil
+}
+
+// Run serves the public port and runs every part until ctx ends, then lets
+// running requests finish. A part that fails for good ends the instance: its
+// supervisor starts it again.
+func (i *Instance) Run(ctx context.Context) error {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", i.config.Listen)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", i.config.Listen, err)
+	}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	group, ctx := errgroup.WithContext(ctx)
+	// Watches end with the instance: their requests' context does.
+	server := &http.Server{
+		Handler: i.handler, Protocols: protocols, ReadHeaderTimeout: headerTime,
+		BaseContext: func(net.Listener) context.Context { return ctx },
+		ErrorLog:    slog.NewLogLogger(i.log.Handler(), slog.LevelWarn),
+	}
+	group.Go(func() error {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve: %w", err)
+		}
+		return nil
+	})
+	group.Go(func() error {
+		<-ctx.Done()
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
+		defer cancel()
+		if err := server.Shutdown(stop); err != nil {
+			return server.Close()
+		}
+		return nil
+	})
+	group.Go(func() error { return i.door.Run(ctx) })
+	group.Go(func() error { return i.feed.Run(ctx) })
+	if i.exchange != nil {
+		group.Go(func() error { return i.exchange.Run(ctx) })
+	}
+	i.log.Info("instance serves", "address", listener.Addr().String(), "version", i.version)
+	err = group.Wait()
+	i.log.Info("instance stopped")
+	return err
+}
+
+// Close ends the plugins and the connections. It may be called after a failed
+// Open.
+func (i *Instance) Close() {
+	if i.host != nil {
+		i.host.Close()
+	}
+	if i.store != nil {
+		i.store.Close()
+	}
+}

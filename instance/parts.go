@@ -1,0 +1,92 @@
+package instance
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"meridian/instance/api"
+	"meridian/instance/crm"
+	"meridian/instance/feed"
+	"meridian/instance/pluginhost"
+	fleetv1 "meridian/proto/gen/meridian/fleet/v1"
+	pluginv1 "meridian/proto/gen/meridian/plugin/v1"
+)
+
+// watch gives the API the feed's events as its own.
+func watch(f *feed.Feed) api.Watch {
+	return func(ctx context.Context, caller crm.Caller, entity, filter string, emit func(api.Event) error) error {
+		return f.Watch(ctx, caller, entity, filter, func(e feed.Event) error {
+			return emit(api.Event(e))
+		})
+	}
+}
+
+// catalog gives the API the host's plugins in the words of plugin.v1.
+type catalog struct{ host *pluginhost.Host }
+
+func (c catalog) Status() []*pluginv1.PluginStatus {
+	var out []*pluginv1.PluginStatus
+	for _, p := range c.host.Status() {
+		out = append(out, &pluginv1.PluginStatus{
+			Name: p.Name, Version: p.Version, Digest: p.Digest, State: p.State, Pid: int32(p.PID), Restarts: p.Restarts,
+			Steps: p.Steps, Slots: p.Slots, LastError: p.LastError, Mode: p.Mode,
+		})
+	}
+	return out
+}
+
+// describe tells the state of the parts that can fail alone.
+func (i *Instance) describe(ctx context.Context) *fleetv1.DescribeResponse {
+	out := &fleetv1.DescribeResponse{Instance: i.config.Instance, Version: i.version, Bundle: i.door.Engine().Digest()}
+	part := func(name string, err error, detail string) {
+		p := &fleetv1.Part{Name: name, Ok: err == nil, Detail: detail}
+		if err != nil {
+			p.Detail = err.Error()
+		}
+		out.Parts = append(out.Parts, p)
+	}
+	// The driver's text may name hosts and users; an operator finds it in the log.
+	if err := i.store.Ping(ctx); err != nil {
+		i.log.WarnContext(ctx, "database does not answer", "error", err)
+		part("database", fmt.Errorf("does not answer"), "")
+	} else {
+		part("database", nil, "answers")
+	}
+	if i.host != nil {
+		for _, p := range i.host.Status() {
+			var err error
+			if p.State != "ready" {
+				err = fmt.Errorf("%s: %s", p.State, p.LastError)
+			}
+			part("plugin "+p.Name, err, p.Version)
+		}
+	}
+	if i.exchange != nil {
+		status, err := i.exchange.Status(ctx)
+		if err != nil {
+			i.log.WarnContext(ctx, "exchange status", "error", err)
+			err = fmt.Errorf("does not answer")
+		}
+		part("exchange", err, fmt.Sprintf("%d streams, %d changes to relay", len(status.GetStreams()), status.GetRelayBacklog()))
+	}
+	return out
+}
+
+// metrics is the registry of this instance. Labels are bounded: no record, no
+// subject, no value.
+func (i *Instance) metrics() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name:        "meridian_instance_info",
+			Help:        "1; the labels name the instance and its build.",
+			ConstLabels: prometheus.Labels{"instance": i.config.Instance, "version": i.version},
+		}, func() float64 { return 1 }),
+	)
+	return r
+}
