@@ -37,7 +37,7 @@ type Hook struct {
 	FailureOpen   bool          // an observer: a failure of it is recorded and does not refuse the write
 }
 
-// Governable are the governance columns a hook may ask to set.
+// governable are the governance columns a hook may ask to set.
 var governable = []string{"territory", "segment", "department", "sensitivity", "jurisdiction"}
 
 var (
@@ -113,6 +113,8 @@ func (h Hook) fault(m Manifest) string {
 		return "stage is transform or validate"
 	case h.Stage == Validate && len(h.Sets)+len(h.Governs) > 0:
 		return "a validator sets nothing; make it a transform"
+	case h.Stage == Validate && len(h.Before)+len(h.After) > 0:
+		return "validators run in parallel; before and after are for transforms"
 	case h.FailureOpen && h.Stage != Validate:
 		return "only a validator may fail open; a record must never miss a transform"
 	case len(h.Governs) > 0 && !slices.Contains(m.Slots, SlotAssignment):

@@ -2,48 +2,119 @@
 // main, Start in the host. It speaks gRPC over a private unix socket with
 // mutual TLS, by hashicorp/go-plugin, which no other package imports.
 //
-// A process is started only if its binary has the digest the caller names,
-// gets no environment of the host, and never outlives it.
+// A process is started only if its binary has the digest the caller names, is
+// given nothing of the host's environment, and never outlives the host.
 package wire
 
 import (
 	"context"
-	"errors"
-	"log/slog"
-	"time"
+	"math"
+
+	goplugin "github.com/hashicorp/go-plugin"
+	"google.golang.org/grpc"
+
+	pluginv1 "meridian/proto/gen/meridian/plugin/v1"
 
 	"meridian/plugins"
 )
 
-// Config says which binary to start and how.
-type Config struct {
-	Path   string // the binary
-	SHA256 string // its digest in hex; any other binary is refused
-	Log    *slog.Logger
-	// StartTimeout bounds start, handshake and manifest; 10 s if zero.
-	StartTimeout time.Duration
+// What host and plugin agree on before they talk. The protocol version rises
+// when meridian.plugin.v1 gives way to a v2.
+const (
+	cookieKey       = "MERIDIAN_PLUGIN"
+	cookieValue     = "2b1d5f64-plugin-of-an-instance"
+	protocolVersion = 1
+	dispensed       = "plugin"
+
+	// lifelineEnv names the descriptor of a pipe whose other end only the host
+	// holds: it breaks when the host is gone, however that went.
+	lifelineEnv = "MERIDIAN_PLUGIN_LIFELINE"
+)
+
+func handshake() goplugin.HandshakeConfig {
+	return goplugin.HandshakeConfig{MagicCookieKey: cookieKey, MagicCookieValue: cookieValue, ProtocolVersion: protocolVersion}
 }
 
-// Process is a running plugin; it is a plugins.Plugin.
-type Process struct {
-	plugins.Plugin
+func versions(b *bridge) map[int]goplugin.PluginSet {
+	return map[int]goplugin.PluginSet{protocolVersion: {dispensed: b}}
 }
 
-// Start starts the binary and reads its manifest.
-func Start(ctx context.Context, cfg Config) (*Process, error) {
-	return nil, errors.New("wire: not built yet")
+// bridge is how go-plugin makes the two ends: serving impl in the plugin,
+// a remote in the host.
+type bridge struct {
+	goplugin.NetRPCUnsupportedPlugin
+	impl plugins.Plugin
 }
 
-// PID is the process id.
-func (p *Process) PID() int { return 0 }
+var _ goplugin.GRPCPlugin = (*bridge)(nil)
 
-// Done is closed when the process has ended.
-func (p *Process) Done() <-chan struct{} { return nil }
+func (b *bridge) GRPCServer(_ *goplugin.GRPCBroker, s *grpc.Server) error {
+	pluginv1.RegisterPluginServiceServer(s, &server{impl: b.impl})
+	return nil
+}
 
-// Stop ends the process: politely, then by SIGKILL. It returns once the
-// process is gone.
-func (p *Process) Stop() {}
+func (b *bridge) GRPCClient(ended context.Context, _ *goplugin.GRPCBroker, conn *grpc.ClientConn) (any, error) {
+	return &remote{client: pluginv1.NewPluginServiceClient(conn), ended: ended.Done()}, nil
+}
 
-// Serve runs the plugin that make returns until the host ends it. It is all a
-// plugin's main does.
-func Serve(make func() plugins.Plugin) {}
+// newServer lifts gRPC's 4 MiB limit on requests: the host bounds a batch by
+// records, and one of them may hold a long text.
+func newServer(opts []grpc.ServerOption) *grpc.Server {
+	return grpc.NewServer(append(opts, grpc.MaxRecvMsgSize(math.MaxInt32))...)
+}
+
+// server answers the host in the plugin's process.
+type server struct {
+	pluginv1.UnimplementedPluginServiceServer
+	impl plugins.Plugin
+}
+
+func (s *server) Describe(context.Context, *pluginv1.DescribeRequest) (*pluginv1.DescribeResponse, error) {
+	return &pluginv1.DescribeResponse{Manifest: fromManifest(s.impl.Manifest())}, nil
+}
+
+func (s *server) Configure(ctx context.Context, r *pluginv1.ConfigureRequest) (*pluginv1.ConfigureResponse, error) {
+	if err := s.impl.Configure(ctx, r.GetInstance(), []byte(r.GetConfig())); err != nil {
+		return nil, toStatus(err)
+	}
+	return &pluginv1.ConfigureResponse{}, nil
+}
+
+func (s *server) Invoke(ctx context.Context, r *pluginv1.InvokeRequest) (*pluginv1.InvokeResponse, error) {
+	results, err := s.impl.Invoke(ctx, toBatch(r))
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return fromResults(results), nil
+}
+
+// remote is a plugin in another process, as the host sees it.
+type remote struct {
+	client   pluginv1.PluginServiceClient
+	ended    <-chan struct{}
+	manifest plugins.Manifest
+}
+
+func (r *remote) Manifest() plugins.Manifest { return r.manifest }
+
+func (r *remote) describe(ctx context.Context) error {
+	resp, err := r.client.Describe(ctx, &pluginv1.DescribeRequest{})
+	if err != nil {
+		return fromStatus(err)
+	}
+	r.manifest = toManifest(resp.GetManifest())
+	return nil
+}
+
+func (r *remote) Configure(ctx context.Context, instance string, config []byte) error {
+	_, err := r.client.Configure(ctx, &pluginv1.ConfigureRequest{Instance: instance, Config: string(config)})
+	return fromStatus(err)
+}
+
+func (r *remote) Invoke(ctx context.Context, b plugins.Batch) ([]plugins.Result, error) {
+	resp, err := r.client.Invoke(ctx, fromBatch(b))
+	if err != nil {
+		return nil, fromStatus(err)
+	}
+	return toResults(resp), nil
+}

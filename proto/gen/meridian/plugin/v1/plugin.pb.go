@@ -477,13 +477,14 @@ func (*ConfigureResponse) Descriptor() ([]byte, []int) {
 }
 
 type InvokeRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	ExecutionId   string                 `protobuf:"bytes,1,opt,name=execution_id,json=executionId,proto3" json:"execution_id,omitempty"`
-	Entity        string                 `protobuf:"bytes,2,opt,name=entity,proto3" json:"entity,omitempty"`
-	Operation     string                 `protobuf:"bytes,3,opt,name=operation,proto3" json:"operation,omitempty"`
-	Stage         string                 `protobuf:"bytes,4,opt,name=stage,proto3" json:"stage,omitempty"`
-	Steps         []string               `protobuf:"bytes,5,rep,name=steps,proto3" json:"steps,omitempty"`
-	Records       []*HookRecord          `protobuf:"bytes,6,rep,name=records,proto3" json:"records,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of all records of the batch that name none of their own.
+	ExecutionId   string        `protobuf:"bytes,1,opt,name=execution_id,json=executionId,proto3" json:"execution_id,omitempty"`
+	Entity        string        `protobuf:"bytes,2,opt,name=entity,proto3" json:"entity,omitempty"`
+	Operation     string        `protobuf:"bytes,3,opt,name=operation,proto3" json:"operation,omitempty"`
+	Stage         string        `protobuf:"bytes,4,opt,name=stage,proto3" json:"stage,omitempty"`
+	Steps         []string      `protobuf:"bytes,5,rep,name=steps,proto3" json:"steps,omitempty"`
+	Records       []*HookRecord `protobuf:"bytes,6,rep,name=records,proto3" json:"records,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -565,7 +566,9 @@ type HookRecord struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Fields map[string]*v1.Value   `protobuf:"bytes,1,rep,name=fields,proto3" json:"fields,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Names of declared fields that this write changes.
-	Changed       []string `protobuf:"bytes,2,rep,name=changed,proto3" json:"changed,omitempty"`
+	Changed []string `protobuf:"bytes,2,rep,name=changed,proto3" json:"changed,omitempty"`
+	// Of this write, where a batch unites the writes of several callers.
+	ExecutionId   string `protobuf:"bytes,3,opt,name=execution_id,json=executionId,proto3" json:"execution_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -612,6 +615,13 @@ func (x *HookRecord) GetChanged() []string {
 		return x.Changed
 	}
 	return nil
+}
+
+func (x *HookRecord) GetExecutionId() string {
+	if x != nil {
+		return x.ExecutionId
+	}
+	return ""
 }
 
 type InvokeResponse struct {
@@ -1081,11 +1091,12 @@ const file_meridian_plugin_v1_plugin_proto_rawDesc = "" +
 	"\toperation\x18\x03 \x01(\tR\toperation\x12\x14\n" +
 	"\x05stage\x18\x04 \x01(\tR\x05stage\x12\x14\n" +
 	"\x05steps\x18\x05 \x03(\tR\x05steps\x128\n" +
-	"\arecords\x18\x06 \x03(\v2\x1e.meridian.plugin.v1.HookRecordR\arecords\"\xc0\x01\n" +
+	"\arecords\x18\x06 \x03(\v2\x1e.meridian.plugin.v1.HookRecordR\arecords\"\xe3\x01\n" +
 	"\n" +
 	"HookRecord\x12B\n" +
 	"\x06fields\x18\x01 \x03(\v2*.meridian.plugin.v1.HookRecord.FieldsEntryR\x06fields\x12\x18\n" +
-	"\achanged\x18\x02 \x03(\tR\achanged\x1aT\n" +
+	"\achanged\x18\x02 \x03(\tR\achanged\x12!\n" +
+	"\fexecution_id\x18\x03 \x01(\tR\vexecutionId\x1aT\n" +
 	"\vFieldsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12/\n" +
 	"\x05value\x18\x02 \x01(\v2\x19.meridian.record.v1.ValueR\x05value:\x028\x01\"J\n" +
