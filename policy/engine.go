@@ -21,3 +21,6 @@ func (e *Engine) Digest() string { return e.bundle.Digest() }
 func (e *Engine) Filter(ctx context.Context, s crm.Subject, a crm.Action, entity string, groups []string) (Filter, error) {
 	return Filter{}, nil
 }
+
+// Bundle is the bundle the engine was compiled from.
+func (e *Engine) Bundle() *Bundle { return e.bundle }

@@ -1,0 +1,104 @@
+// Package api is how an instance speaks to the outside: Connect, gRPC and
+// gRPC-Web for every service, REST and server-sent events under /api/v1,
+// OpenAPI from the live schema, health, reflection and metrics, on one port.
+//
+// It decodes, calls access (or the part that answers), and encodes. It holds
+// no rules: who may see what is the door's to say, and a hidden record gets
+// here as not_found. What it must keep: nothing is read of a call before its
+// token is verified; one table maps errors on every road; a cause that is not
+// classified never leaves; no customer value reaches logs, metrics or URLs it
+// writes. It must not know of SQL, Kafka or plugins; its sibling packages it
+// knows as the interfaces of contract.go only.
+package api
+
+import (
+	"net/http"
+
+	"connectrpc.com/connect"
+	"connectrpc.com/grpcreflect"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+
+	"meridian/proto/gen/meridian/exchange/v1/exchangev1connect"
+	"meridian/proto/gen/meridian/facade/v1/facadev1connect"
+	"meridian/proto/gen/meridian/feed/v1/feedv1connect"
+	"meridian/proto/gen/meridian/fleet/v1/fleetv1connect"
+	"meridian/proto/gen/meridian/plugin/v1/pluginv1connect"
+	"meridian/proto/gen/meridian/policy/v1/policyv1connect"
+	"meridian/proto/gen/meridian/record/v1/recordv1connect"
+	"meridian/proto/gen/meridian/schema/v1/schemav1connect"
+)
+
+const (
+	maxMessage = 32 << 20 // one RPC message; loads send the largest
+	maxBody    = 8 << 20  // one REST body
+	maxBatch   = 1000     // records of one call
+)
+
+// server answers for one instance.
+type server struct {
+	Config
+	metrics *metrics
+}
+
+// New makes the handler of an instance's one port.
+func New(c Config) http.Handler {
+	if c.Registry == nil {
+		c.Registry = prometheus.NewRegistry()
+	}
+	s := &server{Config: c, metrics: newMetrics(c.Registry)}
+	mux := http.NewServeMux()
+	s.mountRPC(mux)
+	s.mountREST(mux)
+	s.mountPages(mux)
+	return withExecution(s.observe(s.recoverHTTP(mux)))
+}
+
+// services are the RPC services, as reflection and health name them.
+func services() []string {
+	return []string{
+		recordv1connect.RecordServiceName, schemav1connect.SchemaServiceName, feedv1connect.FeedServiceName,
+		exchangev1connect.ExchangeServiceName, policyv1connect.PolicyServiceName, pluginv1connect.CatalogServiceName,
+		facadev1connect.LoadServiceName, fleetv1connect.InstanceServiceName,
+	}
+}
+
+// procedures are the paths of every RPC that is served here.
+func procedures() map[string]bool {
+	names := append(services(), healthService, grpcreflect.ReflectV1ServiceName, grpcreflect.ReflectV1AlphaServiceName)
+	out := map[string]bool{}
+	for _, n := range names {
+		d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(n))
+		service, ok := d.(protoreflect.ServiceDescriptor)
+		if err != nil || !ok {
+			continue // counted as other
+		}
+		for i := range service.Methods().Len() {
+			out["/"+n+"/"+string(service.Methods().Get(i).Name())] = true
+		}
+	}
+	return out
+}
+
+func (s *server) mountRPC(mux *http.ServeMux) {
+	open := connect.WithHandlerOptions(
+		connect.WithReadMaxBytes(maxMessage),
+		connect.WithInterceptors(interceptor{s}),
+	)
+	guarded := connect.WithHandlerOptions(open, connect.WithRequestGate(s.gate))
+	known := procedures()
+	mount := func(prefix string, h http.Handler) { mux.Handle(prefix, procedure(known, h)) }
+	mount(recordv1connect.NewRecordServiceHandler(records{s}, guarded))
+	mount(schemav1connect.NewSchemaServiceHandler(schemas{s}, guarded))
+	mount(feedv1connect.NewFeedServiceHandler(feeds{s}, guarded))
+	mount(exchangev1connect.NewExchangeServiceHandler(exchanges{s}, guarded))
+	mount(policyv1connect.NewPolicyServiceHandler(policies{s}, guarded))
+	mount(pluginv1connect.NewCatalogServiceHandler(catalog{s}, guarded))
+	mount(facadev1connect.NewLoadServiceHandler(loads{s}, guarded))
+	mount(fleetv1connect.NewInstanceServiceHandler(fleet{s}, guarded))
+	mount(newHealthHandler(s, open))
+	reflector := grpcreflect.NewStaticReflector(append(services(), healthService)...)
+	mount(grpcreflect.NewHandlerV1(reflector, open))
+	mount(grpcreflect.NewHandlerV1Alpha(reflector, open))
+}
