@@ -1,0 +1,65 @@
+package store
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"meridian/instance/crm"
+	"meridian/policy"
+)
+
+// FactsAbout are the agreements and grants recorded about a record, whatever
+// their times: an explanation applies those itself.
+func (s *Store) FactsAbout(ctx context.Context, id, account crm.RecordID) (policy.Facts, error) {
+	batch := &pgx.Batch{}
+	batch.Queue(`select `+agreementColumns+` from fact.agreement where recorded_to = 'infinity' and account = $1 order by id`, string(account))
+	batch.Queue(`select `+grantColumns+`, suspended from fact."grant" where recorded_to = 'infinity' and record in ($1, $2) order by id`,
+		string(id), string(account))
+	results := s.pool.SendBatch(ctx, batch)
+	facts, err := collectFacts(results)
+	if closeErr := results.Close(); err == nil {
+		err = closeErr
+	}
+	return facts, pgErr(err, "read facts about a record")
+}
+
+func collectFacts(results pgx.BatchResults) (facts policy.Facts, err error) {
+	rows, err := results.Query()
+	if err != nil {
+		return facts, err
+	}
+	if facts.Agreements, err = pgx.CollectRows(rows, scanAgreement); err != nil {
+		return facts, err
+	}
+	if rows, err = results.Query(); err != nil {
+		return facts, err
+	}
+	facts.Grants, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (policy.Grant, error) {
+		var g policy.Grant
+		var record, kind, by string
+		err := row.Scan(&g.ID, &g.Entity, &record, &kind, &g.Key, &g.Groups, &g.Reason, &g.From, &g.To, &by, &g.Ended, &g.Suspended)
+		g.Record, g.Kind, g.By = crm.RecordID(record), crm.GrantKind(kind), crm.SubjectID(by)
+		return g, err
+	})
+	return facts, err
+}
+
+// Activated puts a change of the policy bundle into the feed and moves the
+// access stamp, so that everybody's next statement is under the new bundle.
+func (t *Tx) Activated(ctx context.Context) error {
+	_, err := t.tx.Exec(ctx, `select fact.move_stamp(), fact.announce('bundle', '', null)`)
+	if err != nil {
+		return pgErr(err, "announce bundle")
+	}
+	t.changed = true
+	return nil
+}
+
+// Attribute says on whose behalf this transaction changes facts: the feed
+// names them.
+func (t *Tx) Attribute(ctx context.Context, c crm.Caller) error {
+	_, err := t.tx.Exec(ctx, `select set_config('meridian.actor', $1, true), set_config('meridian.execution', $2, true)`,
+		string(c.Subject), c.Execution)
+	return pgErr(err, "attribute transaction")
+}
