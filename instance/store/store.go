@@ -169,7 +169,9 @@ type queries interface {
 	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
 }
 
-const stampSQL = "select stamp, statement_timestamp() from meridian.access_stamp"
+// stampSQL reads the stamp, which also moves by itself when the boundary of a
+// fact that subjects are made of passes (migration 00002).
+const stampSQL = `select stamp * 2 + (boundary <= statement_timestamp())::int, statement_timestamp() from meridian.access_stamp`
 
 func readStamp(ctx context.Context, q queries) (stamp int64, now time.Time, err error) {
 	err = q.QueryRow(ctx, stampSQL).Scan(&stamp, &now)
