@@ -50,6 +50,23 @@ func (a *account) own(path string) error {
 	return os.Chown(path, int(a.uid), int(a.gid))
 }
 
+// owns says whether path is a folder that only the account can use: another
+// user may have taken its name in a shared temporary folder.
+func (a *account) owns(path string) error {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	uid := uint32(os.Geteuid())
+	if a != nil {
+		uid = a.uid
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); !ok || !info.IsDir() || st.Uid != uid || info.Mode().Perm() != 0o700 {
+		return fmt.Errorf("%s is not a private folder of ours", path)
+	}
+	return nil
+}
+
 // anyClosed says whether the account could not pass through a parent folder of
 // one of the paths.
 func (a *account) anyClosed(paths ...string) bool {

@@ -59,9 +59,6 @@ func StartPostgres(ctx context.Context, dir string, o PostgresOptions) (*Postgre
 	if err := recoverPostmaster(ctx, c.data); err != nil {
 		return nil, err
 	}
-	if err := c.dropSockets(); err != nil {
-		return nil, err
-	}
 	for {
 		p, err := c.start(ctx, o)
 		// A killed server's last backends may hold its memory for a moment.
@@ -127,7 +124,7 @@ func (p *Postgres) DropDatabase(ctx context.Context, database, role string) erro
 
 // Stop ends the server: sessions are rolled back, the data is left clean.
 func (p *Postgres) Stop() error {
-	return errors.Join(p.Process.Stop(fastShutdown, 10*time.Second), os.RemoveAll(p.sockets))
+	return errors.Join(p.Process.Stop(fastShutdown, 6*time.Second), os.RemoveAll(p.sockets))
 }
 
 func (p *Postgres) admin(ctx context.Context, do func(*sql.DB) error) error {
@@ -238,18 +235,6 @@ func (c *cluster) prepare(cmd *exec.Cmd, alsoReads ...string) {
 	cmd.SysProcAttr = dropTo(c.account, c.account.anyClosed(append(alsoReads, c.data, filepath.Join(c.binaries, "postgres"))...))
 }
 
-// dropSockets removes the socket folder that a killed run left.
-func (c *cluster) dropSockets() error {
-	old, err := os.ReadFile(c.file("sockets"))
-	if err != nil {
-		return nil // none recorded
-	}
-	if name := filepath.Base(string(old)); !strings.HasPrefix(name, "mrd-") {
-		return nil
-	}
-	return os.RemoveAll(string(old))
-}
-
 func (c *cluster) start(ctx context.Context, o PostgresOptions) (*Postgres, error) {
 	sockets, err := c.makeSockets()
 	if err != nil {
@@ -282,8 +267,14 @@ func (c *cluster) start(ctx context.Context, o PostgresOptions) (*Postgres, erro
 }
 
 // makeSockets makes the private folder of the server's socket: in the system's
-// temporary folder, because a socket's path must stay under 108 bytes.
+// temporary folder, because a socket's path must stay under 108 bytes. A
+// server that crashed finds its folder again, so that its URL stays.
 func (c *cluster) makeSockets() (string, error) {
+	if old := recordedSockets(c.dir); old != "" {
+		if err := c.account.owns(old); err == nil {
+			return old, nil
+		}
+	}
 	parent := os.TempDir()
 	if len(parent) > 60 {
 		parent = "/tmp"
@@ -299,6 +290,26 @@ func (c *cluster) makeSockets() (string, error) {
 		return "", fmt.Errorf("record the socket folder: %w", err)
 	}
 	return dir, nil
+}
+
+// recordedSockets is the socket folder of the last start in dir, if it was
+// left behind.
+func recordedSockets(dir string) string {
+	old, err := os.ReadFile(filepath.Join(dir, "sockets"))
+	if err != nil || !strings.HasPrefix(filepath.Base(string(old)), "mrd-") {
+		return ""
+	}
+	return string(old)
+}
+
+// RemovePostgres removes a cluster that no server runs on, with what belongs
+// to it elsewhere.
+func RemovePostgres(dir string) error {
+	var err error
+	if old := recordedSockets(dir); old != "" {
+		err = os.RemoveAll(old)
+	}
+	return errors.Join(err, os.RemoveAll(dir))
 }
 
 // ready waits until the server answers a query.

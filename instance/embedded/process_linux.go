@@ -1,6 +1,11 @@
 package embedded
 
-import "syscall"
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"syscall"
+)
 
 // capDacReadSearch lets a process pass through folders it could not enter.
 const capDacReadSearch = 2
@@ -21,4 +26,23 @@ func dropTo(a *account, passClosed bool) *syscall.SysProcAttr {
 		attr.AmbientCaps = []uintptr{capDacReadSearch}
 	}
 	return attr
+}
+
+// processBegan is when a running process began, as the boot and the ticks
+// since; empty for one that is gone.
+func processBegan(pid int) string {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return ""
+	}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	// The name, in brackets, may hold anything; the fields after it do not.
+	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 20 || fields[0][0] == 'Z' {
+		return ""
+	}
+	return string(bytes.TrimSpace(boot)) + "/" + string(fields[19])
 }

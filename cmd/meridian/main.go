@@ -1,0 +1,78 @@
+// Command meridian runs and operates a fleet of CRM instances. Verbs live one
+// to a file; all but up, serve, token and version are clients of the public
+// API.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// cli is the command line: one field per verb.
+type cli struct {
+	Up      upCmd      `cmd:"" help:"Run a whole fleet on this machine, with sample data. Ctrl-C stops all of it."`
+	Serve   serveCmd   `cmd:"" help:"Run one instance."`
+	Token   tokenCmd   `cmd:"" help:"Print a token of a persona of the fleet on this machine."`
+	Version versionCmd `cmd:"" help:"Print the version of this build."`
+}
+
+// output is where a verb writes: results to Stdout, everything else to Stderr.
+type output struct{ Stdout, Stderr io.Writer }
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is main without the process, so that test scripts can call it.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int) {
+	type exited int
+	defer func() { // kong ends --help by exiting
+		switch r := recover().(type) {
+		case nil:
+		case exited:
+			code = int(r)
+		default:
+			panic(r)
+		}
+	}()
+	var c cli
+	parser, err := kong.New(&c,
+		kong.Name("meridian"),
+		kong.Description("A global CRM made of sovereign instances."),
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(code int) { panic(exited(code)) }),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(output{stdout, stderr}),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+	)
+	if err != nil {
+		panic(err) // a fault of the struct above
+	}
+	verb, err := parser.Parse(args)
+	if err != nil {
+		fmt.Fprintf(stderr, "meridian: %v\nTry: meridian --help\n", err)
+		return exitUsage
+	}
+	if err := verb.Run(); err != nil && !errors.Is(err, context.Canceled) {
+		fmt.Fprintln(stderr, "meridian:", err)
+		return exitFailed
+	}
+	return exitOK
+}
