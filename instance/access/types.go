@@ -23,6 +23,7 @@ type Draft struct {
 	Fields   map[string]crm.Value // all fields as they would be stored; hooks may set
 	Changed  []string             // names of fields that differ from Before; create: all given
 	Governed crm.Governed         // as it would be stored; only the slot "assignment" may change it
+	Reassign bool                 // a person took the pin off: place the record anew, whatever changed
 	Steps    []crm.Step           // filled by the host
 	Err      error                // *crm.Error; set by the host to refuse
 }
