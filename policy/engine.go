@@ -2,25 +2,188 @@ package policy
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"meridian/instance/crm"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/rego"
 )
 
 // Engine is a compiled bundle. It is safe for concurrent use.
-type Engine struct{ bundle *Bundle }
+type Engine struct {
+	bundle  *Bundle
+	grounds []ground // those that open first, and those without facts first among them
+	permit  rego.PreparedEvalQuery
+	cache   *cache
+}
+
+// ground is one way to open or close a record.
+type ground struct {
+	name    string
+	text    string
+	opens   bool
+	facts   *facts // nil if it looks at the record alone
+	says    function
+	reveals function // only of those that open
+}
+
+// function is one function of the bundle, ready for an unknown row and for a
+// known one.
+type function struct {
+	partial rego.PreparedPartialQuery
+	eval    rego.PreparedEvalQuery
+}
 
 // New compiles b strictly. It refuses a bundle any of whose filters does not
-// translate.
-func New(ctx context.Context, b *Bundle) (*Engine, error) { return &Engine{bundle: b}, nil }
+// translate, as an Invalid error that lists every problem.
+func New(ctx context.Context, b *Bundle) (*Engine, error) {
+	e, problems := activate(ctx, b)
+	if len(problems) > 0 {
+		err := crm.Errorf(crm.Invalid, "the bundle cannot be activated: %s", problems[0])
+		err.Reasons = problems
+		return nil, err
+	}
+	return e, nil
+}
+
+// Check lists what keeps a bundle from being activated; empty when nothing does.
+func Check(ctx context.Context, b *Bundle) []string {
+	_, problems := activate(ctx, b)
+	return problems
+}
+
+func activate(ctx context.Context, b *Bundle) (*Engine, []string) {
+	e, problems := compile(ctx, b)
+	if len(problems) == 0 {
+		problems = e.rehearse(ctx)
+	}
+	return e, problems
+}
+
+// compile makes an engine of b, without proof that its filters translate.
+func compile(ctx context.Context, b *Bundle) (e *Engine, problems []string) {
+	defer func() {
+		if p := recover(); p != nil {
+			e, problems = nil, []string{fmt.Sprintf("the compiler panicked: %v", p)}
+		}
+	}()
+	c := ast.NewCompiler().WithStrict(true).WithCapabilities(capabilities(""))
+	c.Compile(b.rules())
+	if c.Failed() {
+		for _, err := range c.Errors {
+			problems = append(problems, err.Error())
+		}
+		return nil, problems
+	}
+	declared, problems := declarations(ctx, c)
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	if problems = lint(c, declared); len(problems) > 0 {
+		return nil, problems
+	}
+	e = &Engine{bundle: b, cache: newCache(cacheSize)}
+	for _, d := range declared {
+		g := ground{name: d.name, text: d.text, opens: d.opens, facts: factTables[d.fact]}
+		var err error
+		if g.says, err = prepare(ctx, c, d.name, d.args()); err == nil && d.opens {
+			g.reveals, err = prepare(ctx, c, d.name+"_reveals", append(d.args(), "group"))
+		}
+		if err != nil {
+			problems = append(problems, err.Error())
+		}
+		e.grounds = append(e.grounds, g)
+	}
+	var err error
+	if e.permit, err = rego.New(rego.Compiler(c), rego.Query("data.meridian.service.permit(input.subject, input.permission)")).PrepareForEval(ctx); err != nil {
+		problems = append(problems, err.Error())
+	}
+	return e, problems
+}
+
+// declaration is a ground as the bundle declares it.
+type declaration struct {
+	name, fact, text string
+	opens            bool
+}
+
+// args are the arguments of the ground's functions.
+func (d declaration) args() []string {
+	if d.fact != "" {
+		return []string{"ask", "record", "fact", "now"}
+	}
+	return []string{"ask", "record", "now"}
+}
+
+// declarations reads data.meridian.rules.grounds.
+func declarations(ctx context.Context, c *ast.Compiler) (ds []declaration, problems []string) {
+	var v any
+	rs, err := rego.New(rego.Compiler(c), rego.Query("data.meridian.rules.grounds")).Eval(ctx)
+	if err == nil && len(rs) == 1 {
+		v = rs[0].Expressions[0].Value
+	}
+	grounds, ok := v.(map[string]any)
+	if err != nil || !ok || len(grounds) == 0 {
+		return nil, []string{"meridian.rules declares no grounds; say grounds := {\"<name>\": {\"effect\": \"opens\" or \"closes\", \"text\": ...}}"}
+	}
+	for _, name := range slices.Sorted(maps.Keys(grounds)) {
+		attrs, _ := grounds[name].(map[string]any)
+		d := declaration{name: name, opens: attrs["effect"] == "opens"}
+		d.fact, _ = attrs["fact"].(string)
+		d.text, _ = attrs["text"].(string)
+		_, saysFact := attrs["fact"]
+		for k := range attrs {
+			if k != "effect" && k != "fact" && k != "text" {
+				problems = append(problems, fmt.Sprintf("ground %s: %q is not an attribute of a ground; known are effect fact text", name, k))
+			}
+		}
+		if !d.opens && attrs["effect"] != "closes" {
+			problems = append(problems, fmt.Sprintf("ground %s: the effect is opens or closes", name))
+		}
+		if saysFact && factTables[d.fact] == nil {
+			problems = append(problems, fmt.Sprintf("ground %s: there are no facts of this kind; known are %s", name, strings.Join(factNames(), " ")))
+		}
+		if d.text == "" {
+			problems = append(problems, fmt.Sprintf("ground %s: say in text what it means; people read it as the reason", name))
+		}
+		ds = append(ds, d)
+	}
+	slices.SortStableFunc(ds, func(a, b declaration) int { return a.rank() - b.rank() })
+	return ds, problems
+}
+
+// rank orders grounds so that the cheap ones come first in the SQL.
+func (d declaration) rank() int {
+	n := 0
+	if !d.opens {
+		n = 2
+	}
+	if d.fact != "" {
+		n++
+	}
+	return n
+}
+
+// unknowns is what only the database knows when a filter is made.
+var unknowns = []string{"input.record", "input.fact", "input.now"}
+
+func prepare(ctx context.Context, c *ast.Compiler, name string, args []string) (f function, err error) {
+	query := "data.meridian.rules." + name + "(input." + strings.Join(args, ", input.") + ")"
+	if f.partial, err = rego.New(rego.Compiler(c), rego.Query(query), rego.Unknowns(unknowns)).PrepareForPartial(ctx); err != nil {
+		return function{}, fmt.Errorf("%s: %w", name, err)
+	}
+	if f.eval, err = rego.New(rego.Compiler(c), rego.Query(query)).PrepareForEval(ctx); err != nil {
+		return function{}, fmt.Errorf("%s: %w", name, err)
+	}
+	return f, nil
+}
 
 // Digest names the bundle.
 func (e *Engine) Digest() string { return e.bundle.Digest() }
 
-// Filter is what s may do a to in entity; groups are the entity's field
-// groups. Filters are cached.
-func (e *Engine) Filter(ctx context.Context, s crm.Subject, a crm.Action, entity string, groups []string) (Filter, error) {
-	return Filter{}, nil
-}
-
-// Bundle is the bundle the engine was compiled from.
+// Bundle is what the engine was made from.
 func (e *Engine) Bundle() *Bundle { return e.bundle }

@@ -1,0 +1,95 @@
+package policy
+
+import (
+	"container/list"
+	"hash/maphash"
+	"strconv"
+	"sync"
+
+	"meridian/instance/crm"
+)
+
+// cacheSize bounds the filters kept. A filter of a subject of two thousand
+// territories holds some 40 kB.
+const cacheSize = 2048
+
+// key names a filter within one bundle. It holds a fingerprint of the whole
+// subject beside its id and stamp, so that two subjects never share a filter
+// because of how they were loaded.
+type key struct {
+	subject     crm.SubjectID
+	stamp       int64
+	action      crm.Action
+	entity      string
+	fingerprint uint64
+}
+
+func (c *cache) key(s crm.Subject, a crm.Action, entity string, groups []string) key {
+	var h maphash.Hash
+	h.SetSeed(c.seed)
+	text := func(v string) {
+		_, _ = h.WriteString(strconv.Itoa(len(v))) // a hash never fails
+		_ = h.WriteByte(':')
+		_, _ = h.WriteString(v)
+	}
+	texts := func(vs []string) {
+		text(strconv.Itoa(len(vs)))
+		for _, v := range vs {
+			text(v)
+		}
+	}
+	for _, v := range []string{string(s.Kind), s.Instance, strconv.Itoa(s.Clearance), strconv.FormatBool(s.AllSegments), s.Purpose} {
+		text(v)
+	}
+	for _, vs := range [][]string{s.Roles, s.Territories, s.Segments, s.Departments, s.Keys, s.Groups, s.Jurisdictions, groups} {
+		texts(vs)
+	}
+	for _, r := range s.Relationships {
+		text(r.Department)
+		texts(r.Actions)
+	}
+	return key{s.ID, s.Stamp, a, entity, h.Sum64()}
+}
+
+// cache keeps the filters used last.
+type cache struct {
+	seed  maphash.Seed // makes fingerprints unguessable
+	mu    sync.Mutex
+	size  int
+	order *list.List // of entry, the one used last in front
+	byKey map[key]*list.Element
+}
+
+type entry struct {
+	key    key
+	filter Filter
+}
+
+func newCache(size int) *cache {
+	return &cache{seed: maphash.MakeSeed(), size: size, order: list.New(), byKey: map[key]*list.Element{}}
+}
+
+func (c *cache) get(k key) (Filter, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e, ok := c.byKey[k]
+	if !ok {
+		return Filter{}, false
+	}
+	c.order.MoveToFront(e)
+	return e.Value.(entry).filter, true
+}
+
+func (c *cache) put(k key, f Filter) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.byKey[k]; ok {
+		return
+	}
+	c.byKey[k] = c.order.PushFront(entry{k, f})
+	if c.order.Len() > c.size {
+		oldest := c.order.Back()
+		delete(c.byKey, oldest.Value.(entry).key)
+		c.order.Remove(oldest)
+	}
+}

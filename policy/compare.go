@@ -1,0 +1,195 @@
+package policy
+
+import (
+	"fmt"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+)
+
+// comparisons are the SQL operators of Rego's.
+var comparisons = map[string]string{
+	"eq": "=", "equal": "=", "neq": "<>", "lt": "<", "lte": "<=", "gt": ">", "gte": ">=",
+}
+
+// mirrored is the operator with its sides exchanged.
+var mirrored = map[string]string{"=": "=", "<>": "<>", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
+
+// call is an expression with an operator.
+func (t *translator) call(x *ast.Expr, s scope, depth int) (expr, error) {
+	if x.Operator().HasPrefix(ast.DefaultRootRef) {
+		return t.generated(x.OperatorTerm(), x.Operands(), s, depth)
+	}
+	name := x.Operator().String()
+	if len(x.Operands()) != 2 {
+		return nil, fmt.Errorf("%s of a column has no SQL form", name)
+	}
+	l, err := t.operandOf(x.Operand(0), s)
+	if err != nil {
+		return nil, err
+	}
+	r, err := t.operandOf(x.Operand(1), s)
+	if err != nil {
+		return nil, err
+	}
+	if op, ok := comparisons[name]; ok {
+		return t.compare(l, op, r)
+	}
+	switch name {
+	case ast.Member.Name:
+		return t.member(l, r)
+	case ast.StartsWith.Name:
+		return t.prefix(l, r)
+	}
+	return nil, fmt.Errorf("%s of a column has no SQL form", name)
+}
+
+func (t *translator) compare(l operand, op string, r operand) (expr, error) {
+	switch {
+	case !l.isColumn() && !r.isColumn():
+		return constant(holds(ast.Compare(l.val, r.val), op)), nil
+	case !l.isColumn():
+		l, op, r = r, mirrored[op], l
+	}
+	ordered := op != "=" && op != "<>"
+	switch {
+	case l.array:
+		return t.emptiness(l, op, r)
+	case l.nullable && op != "=":
+		return nil, fmt.Errorf("%s may be null, and SQL does not compare null as Rego does; test it with `=` or `in`", l.name)
+	case ordered && l.kind != kindInt && l.kind != kindTime && l.kind != kindText:
+		return nil, fmt.Errorf("%s has no order", l.name)
+	}
+	left, right := l.text, any(nil)
+	if r.isColumn() {
+		switch {
+		case r.array:
+			return nil, fmt.Errorf("a list is not comparable with a value")
+		case r.nullable:
+			return nil, fmt.Errorf("%s may be null; compare it with a known value", r.name)
+		case l.kind == r.kind:
+			right = r.text
+		case !ordered && l.kind == kindUUID && r.kind == kindText:
+			left, right = left+"::text", r.text
+		case !ordered && l.kind == kindText && r.kind == kindUUID:
+			right = r.text + "::text"
+		default:
+			return nil, fmt.Errorf("%s is %s and %s is %s", l.name, l.kind, r.name, r.kind)
+		}
+	} else {
+		v, err := constantOf(r.val, l.kind)
+		if err != nil {
+			return nil, err
+		}
+		right = t.pool.add(v, string(l.kind))
+	}
+	if ordered && l.kind == kindText { // Rego orders text by its bytes
+		left += ` collate "C"`
+	}
+	return test{left + " " + op + " ", right}, nil
+}
+
+// emptiness compares a list with the empty list, the only one it has an order
+// of elements in common with.
+func (t *translator) emptiness(l operand, op string, r operand) (expr, error) {
+	list, ok := r.val.(*ast.Array)
+	if !ok || list.Len() != 0 || (op != "=" && op != "<>") || l.nullable {
+		return nil, fmt.Errorf("a list is compared with [] only; use `in` for its elements")
+	}
+	return test{"cardinality(" + l.text + ") " + op + " 0"}, nil
+}
+
+// member is `l in r`.
+func (t *translator) member(l, r operand) (expr, error) {
+	if r.isColumn() {
+		if !r.array || r.nullable || l.isColumn() {
+			return nil, fmt.Errorf("only a known value may be sought in a list")
+		}
+		v, err := constantOf(l.val, r.kind)
+		if err != nil {
+			return nil, err
+		}
+		return test{t.pool.add(v, string(r.kind)), " = any(" + r.text + ")"}, nil
+	}
+	var elements []ast.Value
+	collect := func(x *ast.Term) { elements = append(elements, x.Value) }
+	switch c := r.val.(type) {
+	case *ast.Array:
+		c.Foreach(collect)
+	case ast.Set:
+		c.Foreach(collect)
+	default:
+		return nil, fmt.Errorf("`in` needs a list or a set")
+	}
+	if !l.isColumn() {
+		for _, e := range elements {
+			if ast.Compare(l.val, e) == 0 {
+				return constant(true), nil
+			}
+		}
+		return constant(false), nil
+	}
+	if l.array {
+		return nil, fmt.Errorf("a list is not sought in a list")
+	}
+	if len(elements) == 0 {
+		return constant(false), nil
+	}
+	p, err := t.list(elements, l.kind)
+	if err != nil {
+		return nil, err
+	}
+	return test{l.text + " = any(", p, ")"}, nil
+}
+
+// list binds elements as one array.
+func (t *translator) list(elements []ast.Value, k kind) (*param, error) {
+	var texts []string
+	var numbers []int64
+	for _, e := range elements {
+		v, err := constantOf(e, k)
+		if err != nil {
+			return nil, err
+		}
+		switch v := v.(type) {
+		case string:
+			texts = append(texts, v)
+		case int64:
+			numbers = append(numbers, v)
+		default:
+			return nil, fmt.Errorf("a column of type %s is not sought in a list", k)
+		}
+	}
+	if numbers != nil {
+		return t.pool.add(numbers, string(k)+"[]"), nil
+	}
+	return t.pool.add(texts, string(k)+"[]"), nil
+}
+
+// prefix is startswith(l, r).
+func (t *translator) prefix(l, r operand) (expr, error) {
+	if !l.isColumn() || r.isColumn() || l.kind != kindText || l.array || l.nullable {
+		return nil, fmt.Errorf("startswith takes a text column and a known prefix")
+	}
+	v, err := constantOf(r.val, kindText)
+	if err != nil {
+		return nil, err
+	}
+	return test{"starts_with(" + l.text + ", ", t.pool.add(v, string(kindText)), ")"}, nil
+}
+
+func holds(c int, op string) bool {
+	switch op {
+	case "=":
+		return c == 0
+	case "<>":
+		return c != 0
+	case "<":
+		return c < 0
+	case "<=":
+		return c <= 0
+	case ">":
+		return c > 0
+	default:
+		return c >= 0
+	}
+}

@@ -1,0 +1,75 @@
+package policy
+
+import (
+	"context"
+	"slices"
+
+	"meridian/instance/crm"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+)
+
+// rehearse makes the filters of a cast of subjects for every action, so that a
+// bundle whose rules do not translate is refused before it decides anything.
+// Rules are free to name roles; every word of the bundle is tried as one.
+func (e *Engine) rehearse(ctx context.Context) (problems []string) {
+	try := func(s crm.Subject, a crm.Action, entity string) {
+		_, err := e.filter(ctx, s, a, entity, []string{"core", "commercial"})
+		if err != nil && !slices.Contains(problems, err.Error()) {
+			problems = append(problems, err.Error())
+		}
+	}
+	words := e.words()
+	for _, s := range cast(words) {
+		for _, a := range actions {
+			try(s, a, "account")
+		}
+	}
+	for _, word := range words { // as an entity and as a single role
+		s := cast([]string{word})[0]
+		for _, a := range []crm.Action{crm.ActionRead, crm.ActionUpdate} {
+			try(s, a, word)
+		}
+	}
+	return problems
+}
+
+var actions = []crm.Action{
+	crm.ActionRead, crm.ActionCreate, crm.ActionUpdate, crm.ActionDelete, crm.ActionShare, crm.ActionWithhold, crm.ActionPublish,
+}
+
+// words are the texts that the bundle's rules speak of. Among them are the
+// roles, and the entities that a rule treats apart.
+func (e *Engine) words() []string {
+	var words []string
+	for _, m := range e.bundle.rules() {
+		ast.WalkTerms(m, func(t *ast.Term) bool {
+			if s, ok := t.Value.(ast.String); ok && !slices.Contains(words, string(s)) {
+				words = append(words, string(s))
+			}
+			return false
+		})
+	}
+	slices.Sort(words)
+	return words
+}
+
+// cast is who a bundle is rehearsed with: somebody who has everything, somebody
+// who has every role and no assignment, somebody who has nothing, a service,
+// and other instances with a narrow and a wide contract.
+func cast(words []string) []crm.Subject {
+	full := crm.Subject{
+		ID: "rehearsal@here", Kind: crm.KindPerson, Instance: "here", Roles: words, Clearance: 9,
+		Territories: []string{"001", "US"}, Segments: []string{"all", "Financials"}, AllSegments: true,
+		Departments: []string{"sales", "there/sales"}, Keys: []string{"s:rehearsal@here", "d:sales"},
+		Relationships: []crm.Relationship{{Department: "legal", Actions: words}, {Department: "tax", Actions: words}},
+		Groups:        []string{"core"}, Jurisdictions: []string{"US"}, Purpose: "rehearsal",
+	}
+	bare := crm.Subject{ID: "bare@here", Kind: crm.KindPerson, Instance: "here"}
+	unplaced, service, narrow, wide := bare, full, full, full
+	unplaced.Roles = words
+	service.Kind = crm.KindService
+	narrow.Kind, narrow.Roles, narrow.AllSegments = crm.KindInstance, nil, false
+	wide.Kind, wide.Jurisdictions, wide.Groups = crm.KindInstance, []string{"*"}, nil
+	return []crm.Subject{full, bare, unplaced, service, narrow, wide}
+}

@@ -1,0 +1,338 @@
+package policy
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"meridian/instance/crm"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/rego"
+)
+
+// Limits on what a rule may unfold to for one subject.
+const (
+	maxDepth  = 16   // of generated rules
+	maxBodies = 1024 // alternatives, over all generated rules
+)
+
+// translator turns what partial evaluation left of one function call into SQL.
+// It is strict: every shape it does not list is an error, never a guess.
+type translator struct {
+	tables map[string]table // "record" and "fact"
+	pool   *pool            // parameters of the filter so far
+	rules  map[string][]*ast.Rule
+	bodies int
+}
+
+type table struct {
+	alias string
+	row   row
+}
+
+// newTranslator translates rules over a record and, if facts is not nil, one
+// row of facts.
+func newTranslator(f *facts, p *pool) *translator {
+	t := &translator{tables: map[string]table{"record": {"r", recordRow}}, pool: p}
+	if f != nil {
+		t.tables["fact"] = table{"f", f.row}
+	}
+	return t
+}
+
+// translate is the SQL of the residual of one function call.
+func (t *translator) translate(pq *rego.PartialQueries) (expr, error) {
+	t.bodies = 0
+	t.rules = map[string][]*ast.Rule{}
+	for _, m := range pq.Support {
+		for _, r := range m.Rules {
+			path := m.Package.Path.Extend(r.Ref().GroundPrefix()).String()
+			t.rules[path] = append(t.rules[path], r)
+		}
+	}
+	return t.disjunction(pq.Queries, nil, 0)
+}
+
+// scope maps the parameters of a generated rule to what they stand for.
+type scope map[ast.Var]*ast.Term
+
+func (t *translator) disjunction(bodies []ast.Body, s scope, depth int) (expr, error) {
+	if depth > maxDepth {
+		return nil, fmt.Errorf("rules nest too deep")
+	}
+	var terms []expr
+	for i, b := range bodies {
+		if t.bodies++; t.bodies > maxBodies {
+			return nil, fmt.Errorf("the rule unfolds to more than %d alternatives; use `in` with a list", maxBodies)
+		}
+		if slices.ContainsFunc(bodies[:i], b.Equal) {
+			continue
+		}
+		e, err := t.conjunction(b, s, depth)
+		if err != nil {
+			return nil, err
+		}
+		terms = append(terms, e)
+	}
+	return or(terms...), nil
+}
+
+func (t *translator) conjunction(b ast.Body, s scope, depth int) (expr, error) {
+	var terms []expr
+	for _, x := range b {
+		e, err := t.literal(x, s, depth)
+		if err != nil {
+			return nil, fmt.Errorf("%v: %w", x, err)
+		}
+		terms = append(terms, e)
+	}
+	return and(terms...), nil
+}
+
+func (t *translator) literal(x *ast.Expr, s scope, depth int) (e expr, err error) {
+	if len(x.With) > 0 {
+		return nil, fmt.Errorf("`with` has no SQL form")
+	}
+	switch terms := x.Terms.(type) {
+	case *ast.Term:
+		e, err = t.naked(terms, s, x.Negated, depth)
+	case []*ast.Term:
+		e, err = t.call(x, s, depth)
+	default: // every, some
+		return nil, fmt.Errorf("only comparisons, `in`, startswith, `not` and rules of them have an SQL form")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if x.Negated {
+		return not(e), nil
+	}
+	return e, nil
+}
+
+// naked is a term that stands alone: it holds if it is defined and not false.
+func (t *translator) naked(term *ast.Term, s scope, negated bool, depth int) (expr, error) {
+	switch v := term.Value.(type) {
+	case ast.Boolean:
+		return constant(v), nil
+	case ast.Call: // negated double: not not f(x)
+		return t.generated(v[0], v[1:], s, depth)
+	case ast.Var, ast.Ref:
+		if ref, ok := v.(ast.Ref); ok && ref.HasPrefix(ast.DefaultRootRef) {
+			return t.generated(term, nil, s, depth)
+		}
+		ref, err := t.resolve(term, s)
+		if err != nil {
+			return nil, err
+		}
+		if t.whole(ref) {
+			if negated {
+				return nil, fmt.Errorf("a whole row is always there")
+			}
+			return constant(true), nil
+		}
+		o, err := t.operand(ref)
+		if err != nil {
+			return nil, err
+		}
+		if o.isColumn() && o.kind == kindBool && !o.array && !o.nullable {
+			return test{o.text}, nil
+		}
+		return nil, fmt.Errorf("only a boolean column may stand alone; compare it with a value")
+	}
+	return nil, fmt.Errorf("a term of this kind has no SQL form")
+}
+
+// whole reports whether v is a row or the time as such: partial evaluation leaves an argument standing to say that it must be
+// there, and it always is.
+func (t *translator) whole(v ast.Value) bool {
+	ref, ok := v.(ast.Ref)
+	if !ok || len(ref) != 2 || !ref.HasPrefix(ast.InputRootRef) {
+		return false
+	}
+	name, _ := ref[1].Value.(ast.String)
+	_, isTable := t.tables[string(name)]
+	return isTable || name == "now"
+}
+
+// generated is a rule that partial evaluation made, applied to args.
+func (t *translator) generated(name *ast.Term, args []*ast.Term, s scope, depth int) (expr, error) {
+	rules := t.rules[name.String()]
+	if len(rules) == 0 {
+		return nil, fmt.Errorf("the rule is not reducible to conditions on columns")
+	}
+	var alternatives []expr
+	for _, r := range rules {
+		if r.Else != nil || r.Head.Value == nil || len(r.Head.Args) != len(args) || r.Head.Key != nil {
+			return nil, fmt.Errorf("a rule with else, a key or other arguments has no SQL form")
+		}
+		if r.Default && ast.Boolean(false).Equal(r.Head.Value.Value) {
+			continue // no other alternative held: nothing
+		}
+		if r.Default || !ast.Boolean(true).Equal(r.Head.Value.Value) {
+			return nil, fmt.Errorf("only rules that say yes or nothing have an SQL form")
+		}
+		inner := scope{}
+		for i, p := range r.Head.Args {
+			v, ok := p.Value.(ast.Var)
+			if _, twice := inner[v]; !ok || twice {
+				return nil, fmt.Errorf("a generated rule with a pattern as argument has no SQL form")
+			}
+			arg, err := t.resolve(args[i], s)
+			if err != nil {
+				return nil, err
+			}
+			inner[v] = ast.NewTerm(arg)
+		}
+		e, err := t.disjunction([]ast.Body{r.Body}, inner, depth+1)
+		if err != nil {
+			return nil, err
+		}
+		alternatives = append(alternatives, e)
+	}
+	return or(alternatives...), nil
+}
+
+// resolve replaces the parameter of a generated rule by what it stands for.
+func (t *translator) resolve(term *ast.Term, s scope) (ast.Value, error) {
+	switch v := term.Value.(type) {
+	case ast.Var:
+		if r, ok := s[v]; ok {
+			return r.Value, nil
+		}
+		return nil, fmt.Errorf("a variable has no SQL form; compare columns with known values")
+	case ast.Ref:
+		head, ok := v[0].Value.(ast.Var)
+		if !ok {
+			return nil, fmt.Errorf("a reference into a value has no SQL form")
+		}
+		if r, ok := s[head]; ok {
+			base, ok := r.Value.(ast.Ref)
+			if !ok {
+				return nil, fmt.Errorf("a reference into a value has no SQL form")
+			}
+			return base.Concat(v[1:]), nil
+		}
+	}
+	return term.Value, nil
+}
+
+// operand is one side of a comparison: a column (or the time) or a constant.
+type operand struct {
+	column
+	text string    // SQL, if not a constant
+	val  ast.Value // the constant
+}
+
+func (o operand) isColumn() bool { return o.val == nil }
+
+func (t *translator) operandOf(term *ast.Term, s scope) (operand, error) {
+	v, err := t.resolve(term, s)
+	if err != nil {
+		return operand{}, err
+	}
+	return t.operand(v)
+}
+
+func (t *translator) operand(v ast.Value) (operand, error) {
+	ref, ok := v.(ast.Ref)
+	if !ok {
+		switch v.(type) {
+		case ast.Null, ast.Boolean, ast.Number, ast.String, *ast.Array, ast.Set:
+			if !v.IsGround() || holdsReference(v) {
+				return operand{}, fmt.Errorf("a list with a column in it has no SQL form; write the comparisons one by one")
+			}
+			return operand{val: v}, nil
+		}
+		return operand{}, fmt.Errorf("this value has no SQL form")
+	}
+	if !ref.HasPrefix(ast.InputRootRef) {
+		return operand{}, fmt.Errorf("%v is not a column", ref)
+	}
+	names := make([]string, 0, 2)
+	for _, p := range ref[1:] {
+		n, ok := p.Value.(ast.String)
+		if !ok {
+			return operand{}, fmt.Errorf("%v: a column is named by a word", ref)
+		}
+		names = append(names, string(n))
+	}
+	switch len(names) {
+	case 1:
+		if names[0] == "now" {
+			return operand{column: column{name: "now", kind: kindTime}, text: "statement_timestamp()"}, nil
+		}
+	case 2:
+		if tb, ok := t.tables[names[0]]; ok {
+			if c, ok := tb.row[names[1]]; ok {
+				return operand{column: c, text: tb.alias + "." + c.name}, nil
+			}
+		}
+	}
+	return operand{}, fmt.Errorf("%v is not a column; known are %s", ref, t.known())
+}
+
+// known lists the columns for messages.
+func (t *translator) known() string {
+	var names []string
+	for n, tb := range t.tables {
+		for c := range tb.row {
+			names = append(names, n+"."+c)
+		}
+	}
+	slices.Sort(names)
+	return strings.Join(names, " ")
+}
+
+func holdsReference(v ast.Value) bool {
+	found := false
+	ast.WalkTerms(ast.NewTerm(v), func(x *ast.Term) bool {
+		switch x.Value.(type) {
+		case ast.Ref, ast.Var, ast.Call, *ast.ArrayComprehension, *ast.SetComprehension, *ast.ObjectComprehension:
+			found = true
+		}
+		return found
+	})
+	return found
+}
+
+// constantOf converts a constant to the kind of the column it is compared with.
+// Rego orders and compares values of different types; SQL does not, so a
+// mismatch is an error.
+func constantOf(v ast.Value, k kind) (any, error) {
+	switch x := v.(type) {
+	case ast.String:
+		s := string(x)
+		switch k {
+		case kindText:
+			if strings.ContainsRune(s, 0) || !utf8.ValidString(s) {
+				return nil, fmt.Errorf("the text holds a character that no column can hold")
+			}
+			return s, nil
+		case kindUUID:
+			if id, err := crm.ParseRecordID(s); err == nil && string(id) == s {
+				return s, nil
+			}
+			return nil, fmt.Errorf("%q is not a record id in its canonical form", s)
+		case kindTime:
+			at, err := time.Parse(timeLayout, s)
+			if err != nil || at.Format(timeLayout) != s {
+				return nil, fmt.Errorf("%q is not an instant like %q", s, timeLayout)
+			}
+			return at, nil
+		}
+	case ast.Number:
+		if n, err := json.Number(x).Int64(); err == nil && k == kindInt {
+			return n, nil
+		}
+	case ast.Boolean:
+		if k == kindBool {
+			return bool(x), nil
+		}
+	}
+	return nil, fmt.Errorf("%v cannot be compared with a column of type %s", v, k)
+}
