@@ -22,6 +22,11 @@ func (e *HaltedError) Error() string {
 	return fmt.Sprintf("load %s is halted: %s", e.Load.GetId(), e.Load.GetError())
 }
 
+// Source is what a Runner reads: a facade, or the reading half of one.
+type Source interface {
+	Read(ctx context.Context, stream string, from *facadev1.Position, emit func(*facadev1.ReadResponse) error) error
+}
+
 // Runner drives what a facade reads into an instance.
 type Runner struct {
 	Loads  facadev1connect.LoadServiceClient
@@ -40,7 +45,7 @@ const (
 // applies batch after batch, and finishes it. Content that was loaded before
 // answers with that load. While the instance is unavailable Run waits. When
 // ctx ends, the batch under way is completed and the load can be resumed.
-func (r *Runner) Run(ctx context.Context, f Facade, stream string, begin *facadev1.BeginRequest) (*facadev1.Load, error) {
+func (r *Runner) Run(ctx context.Context, f Source, stream string, begin *facadev1.BeginRequest) (*facadev1.Load, error) {
 	ctx, execution := withExecution(ctx)
 	log := r.Log.With("feed", begin.GetFeed(), "file", begin.GetFile(), "execution_id", execution)
 	retry := retrier{log: log}
@@ -85,7 +90,7 @@ type run struct {
 // stream reads and applies side by side: while one batch is on its way, the
 // next is being read. Batches are applied one after the other, because each
 // position stands on the one before it.
-func (r *run) stream(ctx context.Context, f Facade, stream string, from *facadev1.Position) error {
+func (r *run) stream(ctx context.Context, f Source, stream string, from *facadev1.Position) error {
 	batches := make(chan *facadev1.ApplyRequest, 1)
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
