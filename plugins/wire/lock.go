@@ -47,7 +47,7 @@ func WriteLock(dir string) (Lock, error) {
 	lock := Lock{}
 	for _, path := range paths {
 		name := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(path), BinaryPrefix), ".exe")
-		if lock[name], err = digestOf(path); err != nil {
+		if lock[name], err = Digest(path); err != nil {
 			return nil, fmt.Errorf("digest of %s: %w", path, err)
 		}
 	}
@@ -63,7 +63,8 @@ func WriteLock(dir string) (Lock, error) {
 	return lock, os.Rename(tmp, filepath.Join(dir, LockName))
 }
 
-func digestOf(path string) (string, error) {
+// Digest is the SHA-256 of a file in hex, as locks hold it.
+func Digest(path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", err

@@ -15,11 +15,14 @@ import (
 	"meridian/plugins"
 )
 
+// Started reports whether a host started this process as a plugin.
+func Started() bool { return os.Getenv(cookieKey) == cookieValue }
+
 // Serve runs the plugin that build returns until the host ends it. It is all a
 // plugin's main does: build runs with standard output already taken away, and
 // slog's default logger reaches the host's log.
 func Serve(build func() plugins.Plugin) {
-	if os.Getenv(cookieKey) != cookieValue {
+	if !Started() {
 		fmt.Fprintln(os.Stderr, "This is a plugin of Meridian; an instance starts it. Name it under plugins in the instance's file.")
 		os.Exit(2)
 	}
