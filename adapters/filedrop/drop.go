@@ -169,7 +169,7 @@ func (d *Drop) take(ctx context.Context, c claim) error {
 		}
 		return d.refuse(ctx, c, nil, err)
 	}
-	l, err := d.runner().Run(ctx, adapters.Observed(d, d.log), f.name+"/"+c.file, x.begin(f.name, c.file, false))
+	l, err := d.runner().Run(ctx, x, f.name, x.begin(f.name, c.file, false))
 	if halted, ok := errors.AsType[*adapters.HaltedError](err); ok {
 		return d.refuse(ctx, c, halted.Load, err)
 	}

@@ -40,8 +40,8 @@ type sourceDoc struct {
 	Date      string     `yaml:"date"`
 	Timestamp string     `yaml:"timestamp"`
 	Zone      string     `yaml:"zone"`
-	True      []string   `yaml:"true"`
-	False     []string   `yaml:"false"`
+	Yes       []string   `yaml:"yes"`
+	No        []string   `yaml:"no"`
 	Damaged   string     `yaml:"damaged"`
 	Control   controlDoc `yaml:"control"`
 }

@@ -21,7 +21,7 @@ type locale struct {
 }
 
 func (s *source) locale(d sourceDoc) (locale, error) {
-	l := locale{nulls: d.Nulls, decimal: d.Decimal, group: d.Group, date: time.DateOnly, timestamp: time.RFC3339Nano, zone: time.UTC, yes: d.True, no: d.False}
+	l := locale{nulls: d.Nulls, decimal: d.Decimal, group: d.Group, date: time.DateOnly, timestamp: time.RFC3339Nano, zone: time.UTC, yes: d.Yes, no: d.No}
 	if l.nulls == nil {
 		l.nulls = []string{""}
 	}
