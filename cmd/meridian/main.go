@@ -17,10 +17,21 @@ import (
 
 // cli is the command line: one field per verb.
 type cli struct {
-	Up      upCmd      `cmd:"" help:"Run a whole fleet on this machine, with sample data. Ctrl-C stops all of it."`
-	Serve   serveCmd   `cmd:"" help:"Run one instance."`
-	Token   tokenCmd   `cmd:"" help:"Print a token of a persona of the fleet on this machine."`
-	Version versionCmd `cmd:"" help:"Print the version of this build."`
+	Up        upCmd        `cmd:"" help:"Run a whole fleet on this machine, with sample data. Ctrl-C stops all of it."`
+	Serve     serveCmd     `cmd:"" help:"Run one instance."`
+	Token     tokenCmd     `cmd:"" help:"Print a token of a persona of the fleet on this machine."`
+	Record    recordCmd    `cmd:"" help:"List, read, create, change and delete records."`
+	Watch     watchCmd     `cmd:"" help:"Show changes as they happen."`
+	Explain   explainCmd   `cmd:"" help:"Say why a record may or may not be seen or changed."`
+	Agreement agreementCmd `cmd:"" help:"Open accounts to departments by agreement, or wall them off."`
+	Share     shareCmd     `cmd:"" help:"Share a record with a colleague or a department."`
+	Withhold  withholdCmd  `cmd:"" help:"Withhold a record from a colleague or a department."`
+	Grants    grantsCmd    `cmd:"" help:"List and end judgements: what was shared and withheld."`
+	Policy    policyCmd    `cmd:"" help:"Test, check, show and evaluate the rules."`
+	Plugin    pluginCmd    `cmd:"" help:"Plugins of an instance."`
+	Load      loadCmd      `cmd:"" help:"Loads from legacy systems."`
+	Exchange  exchangeCmd  `cmd:"" help:"Exchange between instances."`
+	Version   versionCmd   `cmd:"" help:"Print the version of this build."`
 }
 
 // output is where a verb writes: results to Stdout, everything else to Stderr.
@@ -55,7 +66,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 	var c cli
 	parser, err := kong.New(&c,
 		kong.Name("meridian"),
-		kong.Description("A global CRM made of sovereign instances."),
+		kong.Description("A global CRM made of sovereign instances.\n\n" + exitCodeHelp),
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { panic(exited(code)) }),
 		kong.BindTo(ctx, (*context.Context)(nil)),
@@ -71,8 +82,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 		return exitUsage
 	}
 	if err := verb.Run(); err != nil && !errors.Is(err, context.Canceled) {
-		fmt.Fprintln(stderr, "meridian:", err)
-		return exitFailed
+		text, code := explainError(err)
+		fmt.Fprintln(stderr, "meridian:", text)
+		return code
 	}
 	return exitOK
 }

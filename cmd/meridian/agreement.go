@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"meridian/instance/crm"
+	policyv1 "meridian/proto/gen/meridian/policy/v1"
+)
+
+type agreementCmd struct {
+	List   agreementListCmd   `cmd:"" help:"List agreements in force or to come."`
+	Create agreementCreateCmd `cmd:"" help:"Open an account to a department, or wall it off."`
+	End    agreementEndCmd    `cmd:"" help:"End an agreement now."`
+}
+
+// Help shows the verbs at work.
+func (agreementCmd) Help() string {
+	return `An agreement opens an account to a department, here or at another instance, or walls it off.
+
+  meridian agreement create --as officer.a@amer --account source_id:AAPL --department emea/dach-sales \
+      --effect open --to 2027-01-01 --reason "joint pursuit"
+  meridian agreement list --as officer.a@amer
+  meridian agreement end 0192f3c0-... --as officer.a@amer --reason "pursuit over"`
+}
+
+type agreementListCmd struct {
+	remote
+	All bool `help:"Also those that ended or expired."`
+}
+
+// Run lists agreements.
+func (l agreementListCmd) Run(ctx context.Context, out output) error {
+	c, err := l.dial()
+	if err != nil {
+		return err
+	}
+	resp, err := c.policy.ListAgreements(ctx, &policyv1.ListAgreementsRequest{All: l.All})
+	if err != nil {
+		return err
+	}
+	if l.JSON {
+		return printProto(out.Stdout, resp)
+	}
+	l.table(out, resp.GetAgreements()...)
+	return nil
+}
+
+func (remote) table(out output, list ...*policyv1.Agreement) {
+	t := table{headings: []string{"ID", "ACCOUNT", "DEPARTMENT", "EFFECT", "GROUPS", "FROM", "TO", "ENDED", "BY", "REASON"}}
+	for _, a := range list {
+		t.add(a.GetId(), a.GetAccount(), a.GetDepartment(), a.GetEffect(), strings.Join(a.GetGroups(), ","),
+			day(a.GetFrom()), day(a.GetTo()), yes(a.GetEnded()), a.GetBy(), clipped(a.GetReason(), 40))
+	}
+	t.print(out.Stdout, "no agreements")
+}
+
+// moment is a time on the command line: a day, a time, or a duration from now.
+type moment struct{ time.Time }
+
+// UnmarshalText reads 2027-01-01, 2027-01-01T09:00:00Z or 90m.
+func (m *moment) UnmarshalText(text []byte) error {
+	s := string(text)
+	for _, layout := range []string{time.DateOnly, time.RFC3339} {
+		if t, err := time.Parse(layout, s); err == nil {
+			m.Time = t
+			return nil
+		}
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		return crm.Errorf(crm.Invalid, "%q is not a day (2027-01-01), a time (2027-01-01T09:00:00Z) or a time from now (90m)", s)
+	}
+	m.Time = time.Now().Add(d)
+	return nil
+}
+
+// proto is absent for a moment that was not given.
+func (m moment) proto() *timestamppb.Timestamp {
+	if m.IsZero() {
+		return nil
+	}
+	return timestamppb.New(m.Time)
+}
+
+type agreementCreateCmd struct {
+	remote
+	Account    string   `required:"" help:"Id, or source_id:AAPL."`
+	Department string   `required:"" help:"dach-sales, or emea/dach-sales for another instance's."`
+	Effect     string   `default:"open" enum:"open,wall" help:"open or wall."`
+	From       moment   `help:"Begin, as 2026-12-01; now if absent."`
+	To         moment   `help:"End, as 2027-01-01 or 90m; for ever if absent."`
+	Groups     []string `help:"Field groups it reveals; core if absent."`
+	Actions    []string `help:"What it opens; read and publish if absent."`
+	Document   string   `help:"Where the paper lies."`
+	Reason     string   `required:"" help:"Why; kept with the agreement."`
+}
+
+// Run records an agreement and shows it.
+func (n agreementCreateCmd) Run(ctx context.Context, out output) error {
+	c, err := n.dial()
+	if err != nil {
+		return err
+	}
+	resp, err := c.policy.CreateAgreement(ctx, &policyv1.CreateAgreementRequest{Agreement: &policyv1.Agreement{
+		Account: n.Account, Department: n.Department, Effect: n.Effect, From: n.From.proto(), To: n.To.proto(),
+		Groups: n.Groups, Actions: n.Actions, Document: n.Document, Reason: n.Reason,
+	}})
+	if err != nil {
+		return err
+	}
+	if n.JSON {
+		return printProto(out.Stdout, resp.GetAgreement())
+	}
+	n.table(out, resp.GetAgreement())
+	return nil
+}
+
+type agreementEndCmd struct {
+	remote
+	ID     string `arg:"" help:"Id of the agreement."`
+	Reason string `required:"" help:"Why; kept with the agreement."`
+}
+
+// Run ends an agreement and shows it.
+func (e agreementEndCmd) Run(ctx context.Context, out output) error {
+	c, err := e.dial()
+	if err != nil {
+		return err
+	}
+	resp, err := c.policy.EndAgreement(ctx, &policyv1.EndAgreementRequest{Id: e.ID, Reason: e.Reason})
+	if err != nil {
+		return err
+	}
+	if e.JSON {
+		return printProto(out.Stdout, resp.GetAgreement())
+	}
+	e.table(out, resp.GetAgreement())
+	return nil
+}

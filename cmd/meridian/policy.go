@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"meridian/instance/crm"
+	policyv1 "meridian/proto/gen/meridian/policy/v1"
+)
+
+type policyCmd struct {
+	Test  policyTestCmd  `cmd:"" help:"Run the Rego tests of the bundle in force, or of a folder."`
+	Check policyCheckCmd `cmd:"" help:"Compile strictly: could this bundle be activated?"`
+	Eval  policyEvalCmd  `cmd:"" help:"Show the SQL filter that a subject's action compiles to."`
+	Show  policyShowCmd  `cmd:"" help:"Show the rules in force."`
+}
+
+// Help shows the verbs at work.
+func (policyCmd) Help() string {
+	return `  meridian policy test --as officer.a@amer
+  meridian policy check --dir policy/bundle --as officer.a@amer
+  meridian policy eval account --subject rep.west@amer --as officer.a@amer
+  meridian policy show --as officer.a@amer > rules.rego`
+}
+
+// rules is a folder with a bundle that is not in force.
+type rules struct {
+	Dir string `type:"existingdir" help:"Folder of .rego files; the bundle in force if absent."`
+}
+
+func (r rules) modules() ([]*policyv1.Module, error) {
+	if r.Dir == "" {
+		return nil, nil
+	}
+	var out []*policyv1.Module
+	err := filepath.WalkDir(r.Dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Ext(path) != ".rego" {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(r.Dir, path)
+		if err != nil {
+			return err
+		}
+		out = append(out, &policyv1.Module{Path: filepath.ToSlash(name), Text: string(text)})
+		return nil
+	})
+	if err == nil && len(out) == 0 {
+		err = crm.FieldErrorf("dir", "%s holds no .rego file", r.Dir)
+	}
+	return out, err
+}
+
+type policyTestCmd struct {
+	remote
+	rules
+	Verbose bool `short:"v" help:"Also the tests that pass."`
+}
+
+// errPolicy fails the verb after it printed what is wrong.
+var errPolicy = errors.New("the bundle must not be activated")
+
+// Run prints each test that fails, and how many passed.
+func (p policyTestCmd) Run(ctx context.Context, out output) error {
+	c, err := p.dial()
+	if err != nil {
+		return err
+	}
+	modules, err := p.modules()
+	if err != nil {
+		return err
+	}
+	resp, err := c.policy.TestBundle(ctx, &policyv1.TestBundleRequest{Modules: modules})
+	if err != nil {
+		return err
+	}
+	if p.JSON {
+		err = printProto(out.Stdout, resp)
+	} else {
+		p.print(out, resp)
+	}
+	if err == nil && !resp.GetPassed() {
+		err = errPolicy
+	}
+	return err
+}
+
+func (p policyTestCmd) print(out output, resp *policyv1.TestBundleResponse) {
+	passed := 0
+	for _, r := range resp.GetResults() {
+		switch {
+		case !r.GetPassed():
+			fmt.Fprintf(out.Stdout, "FAIL  %s  %s\n", r.GetName(), printable(r.GetMessage()))
+			continue
+		case p.Verbose:
+			fmt.Fprintf(out.Stdout, "pass  %s\n", r.GetName())
+		}
+		passed++
+	}
+	fmt.Fprintf(out.Stdout, "%d of %d tests pass\n", passed, len(resp.GetResults()))
+}
+
+type policyCheckCmd struct {
+	remote
+	rules
+}
+
+// Run prints what keeps the bundle from being activated.
+func (p policyCheckCmd) Run(ctx context.Context, out output) error {
+	c, err := p.dial()
+	if err != nil {
+		return err
+	}
+	modules, err := p.modules()
+	if err != nil {
+		return err
+	}
+	resp, err := c.policy.CheckBundle(ctx, &policyv1.CheckBundleRequest{Modules: modules})
+	if err != nil {
+		return err
+	}
+	if p.JSON {
+		if err := printProto(out.Stdout, resp); err != nil {
+			return err
+		}
+	} else {
+		for _, problem := range resp.GetProblems() {
+			fmt.Fprintln(out.Stdout, problem)
+		}
+	}
+	if len(resp.GetProblems()) > 0 {
+		return errPolicy
+	}
+	if !p.JSON {
+		fmt.Fprintf(out.Stdout, "bundle %s could be activated\n", resp.GetDigest())
+	}
+	return nil
+}
+
+type policyEvalCmd struct {
+	remote
+	Entity  string `arg:""`
+	Action  string `default:"read" help:"read, create, update, delete, share or withhold."`
+	Subject string `help:"Whose filter; your own if absent. Another's is for officers."`
+}
+
+// Run prints the filter with its bound values.
+func (p policyEvalCmd) Run(ctx context.Context, out output) error {
+	c, err := p.dial()
+	if err != nil {
+		return err
+	}
+	resp, err := c.policy.Eval(ctx, &policyv1.EvalRequest{Subject: p.Subject, Action: p.Action, Entity: p.Entity})
+	if err != nil {
+		return err
+	}
+	if p.JSON {
+		return printProto(out.Stdout, resp)
+	}
+	fmt.Fprintln(out.Stdout, resp.GetSql())
+	for i, a := range resp.GetArgs() {
+		fmt.Fprintf(out.Stdout, "  $%d = %s\n", i+1, clipped(a, 160))
+	}
+	fmt.Fprintf(out.Stdout, "bundle %s\n", resp.GetBundle())
+	return nil
+}
+
+type policyShowCmd struct {
+	remote
+	Module string `arg:"" optional:"" help:"One module only, as territory.rego."`
+}
+
+// Run prints the modules, each under its name.
+func (p policyShowCmd) Run(ctx context.Context, out output) error {
+	c, err := p.dial()
+	if err != nil {
+		return err
+	}
+	resp, err := c.policy.GetBundle(ctx, &policyv1.GetBundleRequest{})
+	if err != nil {
+		return err
+	}
+	if p.JSON {
+		return printProto(out.Stdout, resp)
+	}
+	shown := false
+	for _, m := range resp.GetModules() {
+		if p.Module != "" && m.GetPath() != p.Module {
+			continue
+		}
+		shown = true
+		fmt.Fprintf(out.Stdout, "# ---- %s\n%s\n", m.GetPath(), m.GetText())
+	}
+	if !shown {
+		return crm.Errorf(crm.NotFound, "the bundle has no module %s", p.Module)
+	}
+	fmt.Fprintf(out.Stdout, "# bundle %s\n", resp.GetDigest())
+	return nil
+}
