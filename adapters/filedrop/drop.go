@@ -162,7 +162,11 @@ func (d *Drop) take(ctx context.Context, c claim) error {
 		return d.refuse(ctx, c, nil, errors.New("no feed of the configuration takes a file of this name"))
 	}
 	f := d.feeds[i]
-	x, err := verify(ctx, f.mapping, c.path(), c.markers())
+	a, err := readMarkers(c.path(), f.mapping.Source.Control)
+	var x extract
+	if err == nil {
+		x, err = verify(ctx, f.mapping, c.path(), a)
+	}
 	if err != nil {
 		if crm.KindOf(err) != crm.Invalid {
 			return err

@@ -181,10 +181,6 @@ func (f folders) end(c claim, where string) (string, error) {
 
 func (c claim) path() string { return filepath.Join(c.dir, c.file) }
 
-func (c claim) markers() markers {
-	return markers{checksum: c.path() + checksumSuffix, control: c.path() + controlSuffix}
-}
-
 // keep writes a file beside the claimed one.
 func (c claim) keep(name string, content []byte) error {
 	if err := os.WriteFile(filepath.Join(c.dir, name), content, 0o600); err != nil {

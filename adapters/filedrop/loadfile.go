@@ -3,8 +3,8 @@ package filedrop
 import (
 	"context"
 	"log/slog"
-	"os"
 	"path/filepath"
+	"strings"
 
 	"meridian/adapters"
 	"meridian/adapters/mapping"
@@ -18,6 +18,8 @@ type LoadFileOptions struct {
 	Feed    string // the mapping's name if empty
 	File    string // path
 	Mapping string // path
+	SHA256  string // announced by the caller, "" if it does not say
+	Count   int64  // of records, announced by the caller; -1 if it does not say
 	Batch   int
 	DryRun  bool
 	Log     *slog.Logger
@@ -32,11 +34,17 @@ func LoadFile(ctx context.Context, o LoadFileOptions) (*facadev1.Load, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.Source.Control.Checksum, m.Source.Control.Count = false, false
-	if _, err := os.Stat(o.File); err != nil {
+	a, err := readMarkers(o.File, mapping.Control{})
+	if err != nil {
 		return nil, err
 	}
-	x, err := verify(ctx, m, o.File, markers{checksum: o.File + checksumSuffix, control: o.File + controlSuffix})
+	if o.SHA256 != "" {
+		a.sha256 = strings.ToLower(o.SHA256)
+	}
+	if o.Count >= 0 {
+		a.records = o.Count
+	}
+	x, err := verify(ctx, m, o.File, a)
 	if err != nil {
 		return nil, err
 	}

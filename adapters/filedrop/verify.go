@@ -18,24 +18,35 @@ import (
 	facadev1 "meridian/proto/gen/meridian/facade/v1"
 )
 
-// markers are the paths where a file's markers may lie.
-type markers struct{ checksum, control string }
+// announced is what the sender says of a file.
+type announced struct {
+	sha256  string // "" if nothing
+	records int64  // -1 if nothing
+}
+
+// readMarkers reads the markers beside a file.
+func readMarkers(path string, required mapping.Control) (a announced, err error) {
+	if a.sha256, err = readChecksum(path+checksumSuffix, required.Checksum); err == nil {
+		a.records, err = readControl(path+controlSuffix, required.Count)
+	}
+	return a, err
+}
 
 // extract is a file that was verified from end to end.
 type extract struct {
-	mapping *mapping.Mapping
-	path    string
-	sha256  string
-	size    int64
-	records int64
-	control int64 // what the sender announced, -1 if nothing
+	mapping   *mapping.Mapping
+	path      string
+	announced announced
+	sha256    string
+	size      int64
+	records   int64
 }
 
 // begin asks for the load of an extract.
 func (x extract) begin(feed, file string, dryRun bool) *facadev1.BeginRequest {
 	return &facadev1.BeginRequest{
 		Feed: feed, Entity: x.mapping.Entity, File: file, Sha256: x.sha256, Mapping: x.mapping.Name,
-		MappingVersion: int32(x.mapping.Version), ControlCount: x.control, DryRun: dryRun,
+		MappingVersion: int32(x.mapping.Version), ControlCount: x.announced.records, DryRun: dryRun,
 	}
 }
 
@@ -45,15 +56,8 @@ func refusal(format string, args ...any) error { return crm.Errorf(crm.Invalid, 
 // verify reads the whole file once and loads nothing (I-drop-1): checksum and
 // control counts must be right and every record readable with the right number
 // of columns. A refusal is a *crm.Error of kind invalid.
-func verify(ctx context.Context, m *mapping.Mapping, path string, at markers) (extract, error) {
-	x := extract{mapping: m, path: path, control: -1}
-	announced, err := readChecksum(at.checksum, m.Source.Control.Checksum)
-	if err != nil {
-		return x, err
-	}
-	if x.control, err = readControl(at.control, m.Source.Control.Count); err != nil {
-		return x, err
-	}
+func verify(ctx context.Context, m *mapping.Mapping, path string, a announced) (extract, error) {
+	x := extract{mapping: m, path: path, announced: a}
 	in, err := os.Open(path)
 	if err != nil {
 		return x, fmt.Errorf("open extract: %w", err)
@@ -66,8 +70,8 @@ func verify(ctx context.Context, m *mapping.Mapping, path string, at markers) (e
 		return x, fmt.Errorf("read extract: %w", err)
 	}
 	x.sha256 = hex.EncodeToString(sum.Sum(nil))
-	if announced != "" && announced != x.sha256 {
-		return x, refusal("the checksum is wrong: the sender announced %s, the content of %d bytes has %s; the file is truncated or changed, send it again", announced, x.size, x.sha256)
+	if a.sha256 != "" && a.sha256 != x.sha256 {
+		return x, refusal("the checksum is wrong: the sender announced %s, the content of %d bytes has %s; the file is truncated or changed, send it again", a.sha256, x.size, x.sha256)
 	}
 	if _, err := in.Seek(0, io.SeekStart); err != nil {
 		return x, fmt.Errorf("read extract: %w", err)
@@ -97,8 +101,8 @@ func (x extract) count(ctx context.Context, in *os.File) (extract, error) {
 	if r.trailer >= 0 && r.trailer != x.records {
 		return x, refusal("the trailer counts %d records, the file has %d; nothing was loaded", r.trailer, x.records)
 	}
-	if x.control >= 0 && x.control != x.records {
-		return x, refusal("the control file counts %d records, the file has %d; nothing was loaded", x.control, x.records)
+	if n := x.announced.records; n >= 0 && n != x.records {
+		return x, refusal("the sender announced %d records, the file has %d; nothing was loaded", n, x.records)
 	}
 	return x, nil
 }
