@@ -74,7 +74,7 @@ type field struct {
 	Required       bool     `yaml:"required"`
 	Unique         bool     `yaml:"unique"`
 	Indexed        bool     `yaml:"indexed"`
-	Enum           []string `yaml:"enum,flow"`
+	Enum           []string `yaml:"enum"`
 	Reference      string   `yaml:"reference"`
 	Group          string   `yaml:"group"`
 	Classification string   `yaml:"classification"`

@@ -1,0 +1,267 @@
+package store
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"meridian/instance/crm"
+	"meridian/policy"
+)
+
+// maxPage is the most rows one List returns, whatever it is asked for.
+const maxPage = 1000
+
+// List reads one page of what r.Filter shows and r.Where asks for, in the
+// order of r.Sort, by id without one.
+func (s *Store) List(ctx context.Context, r Read) (Page, error) {
+	t, err := s.table(r.Entity)
+	if err != nil {
+		return Page{}, err
+	}
+	shape := s.shape(ctx, t, r)
+	q, err := s.listing(t, r, shape)
+	if err != nil {
+		return Page{}, err
+	}
+	return s.page(ctx, s.pool, q)
+}
+
+// listing is the statement of a page.
+type listing struct {
+	t     *table
+	args  *policy.Args
+	order order
+	limit int
+	sql   string
+}
+
+// listing writes the statement of a page in one of two shapes: one scan that
+// tests every ground on each row it meets, or the union of one index-driven
+// branch per ground, for a subject whose rows are few and far between.
+func (s *Store) listing(t *table, r Read, shape shape) (listing, error) {
+	q := listing{t: t, args: &policy.Args{}, limit: min(max(r.Limit, 1), maxPage)}
+	p := newProjection(t, r.Filter, q.args)
+	var err error
+	if q.order, err = newOrder(p, r.Sort); err != nil {
+		return q, err
+	}
+	wanted, err := s.wanted(p, r, q.order)
+	if err != nil {
+		return q, err
+	}
+	var b strings.Builder
+	b.WriteString("select " + t.selected("r.") + p.revealed())
+	for i := range q.order.keys {
+		b.WriteString(", (" + q.order.keys[i].sql + ")::text")
+	}
+	b.WriteString(" from " + t.live + " r")
+	limit := " limit " + strconv.Itoa(q.limit+1)
+	if shape == oneScan {
+		b.WriteString(" where (" + p.f.Where(q.args) + ") and " + wanted)
+		b.WriteString(" order by " + q.order.by(q.order.sql, "r.id") + limit)
+	} else {
+		// The page is chosen by id and key alone; only its rows are read whole.
+		b.WriteString(" join (" + p.union(q.order, wanted) + " order by " + q.order.by(alias, "id") + limit + ") u on u.id = r.id")
+		b.WriteString(" order by " + q.order.by(func(i int) string { return "u." + alias(i) }, "r.id") + limit)
+	}
+	q.sql = b.String()
+	return q, nil
+}
+
+func alias(i int) string { return "k" + strconv.Itoa(i) }
+
+// wanted is the SQL of what the caller asks for.
+func (s *Store) wanted(p *projection, r Read, o order) (string, error) {
+	wanted := []string{"true"}
+	if r.Where != nil {
+		c, err := p.condition(r.Where, false)
+		if err != nil {
+			return "", err
+		}
+		wanted = append(wanted, c)
+	}
+	if r.IDs != nil {
+		wanted = append(wanted, "r.id = any("+p.args.Add(texts(r.IDs), "uuid[]")+")")
+	}
+	if r.Cursor != "" {
+		at, err := s.position(o, r.Cursor)
+		if err != nil {
+			return "", err
+		}
+		wanted = append(wanted, o.after(p, at))
+	}
+	return strings.Join(wanted, " and "), nil
+}
+
+// union is the ids of the filter's grounds with the values they are ordered
+// by, each row once. The grounds are limited together, not one by one: a limit
+// would tempt the planner into walking the whole table in order.
+func (p *projection) union(o order, wanted string) string {
+	include, exclude := p.f.Branches(p.args)
+	if len(include) == 0 {
+		include = []string{"false"}
+	}
+	selected := "select r.id"
+	for i, k := range o.keys {
+		selected += ", " + k.sql + " as " + alias(i)
+	}
+	parts := make([]string, len(include))
+	for i, ground := range include {
+		parts[i] = selected + " from " + p.t.live + " r where (" + ground + ") and (" + exclude + ") is not true and " + wanted
+	}
+	return strings.Join(parts, " union ")
+}
+
+// page runs a listing, and reads the access stamp after the rows in the same
+// batch: what was read under a stamp that moved is for the caller to discard.
+func (s *Store) page(ctx context.Context, q queries, l listing) (Page, error) {
+	var page Page
+	var last position
+	more := false
+	batch := &pgx.Batch{}
+	batch.Queue(l.sql, l.args.Values()...).Query(func(rows pgx.Rows) error {
+		shows := make([]bool, len(l.t.groups))
+		values := make([]*string, len(l.order.keys))
+		row := l.t.scanner(append(pointers(shows), pointers(values)...)...)
+		revealed := make(map[string]bool, len(shows))
+		for rows.Next() {
+			if more = len(page.Records) == l.limit; more {
+				continue // the one row that says there is another page
+			}
+			if err := row.scan(rows); err != nil {
+				return err
+			}
+			for i, g := range l.t.groups {
+				revealed[g] = shows[i]
+			}
+			rec := row.record(revealed)
+			page.Records = append(page.Records, rec)
+			last = position{ID: rec.ID, Values: append(last.Values[:0], values...)}
+		}
+		return rows.Err()
+	})
+	batch.Queue(stampSQL).QueryRow(func(row pgx.Row) error { return row.Scan(&page.Stamp, &page.Now) })
+	if err := q.SendBatch(ctx, batch).Close(); err != nil {
+		return Page{}, pgErr(err, "read %s", l.t.def.Entity)
+	}
+	page.Now = page.Now.UTC()
+	if more {
+		var err error
+		if page.Next, err = s.cursor(l.order, last); err != nil {
+			return Page{}, err
+		}
+	}
+	return page, nil
+}
+
+// pointers are scan targets for the elements of xs.
+func pointers[T any](xs []T) []any {
+	ps := make([]any, len(xs))
+	for i := range xs {
+		ps[i] = &xs[i]
+	}
+	return ps
+}
+
+func texts(ids []crm.RecordID) []string {
+	out := make([]string, len(ids))
+	for i, id := range ids {
+		out[i] = string(id)
+	}
+	return out
+}
+
+// Get reads the records of r.IDs that r.Filter shows, in that order. Those it
+// does not show are missing, exactly as absent ones.
+func (s *Store) Get(ctx context.Context, r Read) (Page, error) { return s.get(ctx, s.pool, r) }
+
+// Get reads as Store.Get does, inside the transaction.
+func (t *Tx) Get(ctx context.Context, r Read) (Page, error) { return t.s.get(ctx, t.tx, r) }
+
+func (s *Store) get(ctx context.Context, q queries, r Read) (Page, error) {
+	t, err := s.table(r.Entity)
+	if err != nil {
+		return Page{}, err
+	}
+	l := listing{t: t, args: &policy.Args{}, limit: len(r.IDs)}
+	p := newProjection(t, r.Filter, l.args)
+	r.Cursor = ""
+	wanted, err := s.wanted(p, Read{Where: r.Where, IDs: append([]crm.RecordID{}, r.IDs...)}, l.order)
+	if err != nil {
+		return Page{}, err
+	}
+	l.sql = "select " + t.selected("r.") + p.revealed() + " from " + t.live + " r where (" + p.f.Where(l.args) + ") and " + wanted
+	page, err := s.page(ctx, q, l)
+	if err != nil {
+		return Page{}, err
+	}
+	at := make(map[crm.RecordID]int, len(page.Records))
+	for i, rec := range page.Records {
+		at[rec.ID] = i
+	}
+	found := page.Records
+	page.Records = make([]crm.Record, 0, len(found))
+	for _, id := range r.IDs {
+		if i, ok := at[id]; ok {
+			page.Records = append(page.Records, found[i])
+		}
+	}
+	return page, nil
+}
+
+// Count counts what List would return in all.
+func (s *Store) Count(ctx context.Context, r Read) (n, stamp int64, err error) {
+	stamp, err = s.all(ctx, r, "count(*)", func(rows pgx.Rows) error { return rows.Scan(&n) })
+	return n, stamp, err
+}
+
+// VisibleIDs lists the ids of all records that List would return, unordered.
+func (s *Store) VisibleIDs(ctx context.Context, r Read) (ids []crm.RecordID, stamp int64, err error) {
+	stamp, err = s.all(ctx, r, "r.id::text", func(rows pgx.Rows) error {
+		var id string
+		err := rows.Scan(&id)
+		ids = append(ids, crm.RecordID(id))
+		return err
+	})
+	return ids, stamp, err
+}
+
+// all selects what from all rows that the read shows, and then the stamp.
+func (s *Store) all(ctx context.Context, r Read, what string, each func(pgx.Rows) error) (stamp int64, err error) {
+	t, err := s.table(r.Entity)
+	if err != nil {
+		return 0, err
+	}
+	r.Cursor = ""
+	args := &policy.Args{}
+	p := newProjection(t, r.Filter, args)
+	wanted, err := s.wanted(p, r, order{})
+	if err != nil {
+		return 0, err
+	}
+	sql := "select " + what + " from " + t.live + " r where (" + p.f.Where(args) + ") and " + wanted
+	if s.shape(ctx, t, r) == unionOfGrounds {
+		args = &policy.Args{}
+		p = newProjection(t, r.Filter, args)
+		if wanted, err = s.wanted(p, r, order{}); err != nil {
+			return 0, err
+		}
+		sql = "select " + what + " from (" + p.union(order{}, wanted) + ") r"
+	}
+	batch := &pgx.Batch{}
+	batch.Queue(sql, args.Values()...).Query(func(rows pgx.Rows) error {
+		for rows.Next() {
+			if err := each(rows); err != nil {
+				return err
+			}
+		}
+		return rows.Err()
+	})
+	var now time.Time
+	batch.Queue(stampSQL).QueryRow(func(row pgx.Row) error { return row.Scan(&stamp, &now) })
+	return stamp, pgErr(s.pool.SendBatch(ctx, batch).Close(), "read all %s", r.Entity)
+}
