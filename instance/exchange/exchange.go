@@ -16,12 +16,26 @@ package exchange
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"meridian/instance/access"
 	"meridian/instance/crm"
 	"meridian/instance/store"
-	exchangev1 "meridian/proto/gen/meridian/exchange/v1"
+)
+
+// lease is the name of the lease under which one replica works.
+const lease = "exchange"
+
+const (
+	boundaryPoll = 200 * time.Millisecond // how late a fact that ends by time is noticed
+	termsPoll    = time.Second            // how late a new contract is noticed where nothing else tells
+	retryFirst   = 100 * time.Millisecond
+	retryLast    = 5 * time.Second
 )
 
 // Config is what an Exchange is made of.
@@ -40,18 +54,109 @@ type Exchange struct {
 	door      *access.Door
 	transport Transport
 	log       *slog.Logger
+
+	wake    chan struct{} // something entered the outbox, or has to be repaired
+	repairs atomic.Bool   // a destination asked for a repair
+	redrive atomic.Int64  // rises with every Redrive
+
+	// afterStore is called between storing envelopes and sending them: tests
+	// end the process there.
+	afterStore func()
 }
 
-// New makes the exchange of an instance on a Kafka cluster.
+// New makes the exchange of an instance on a Kafka cluster. It connects when
+// it runs.
 func New(c Config) *Exchange {
-	return &Exchange{instance: c.Instance, store: c.Store, door: c.Door, transport: NewKafka(c.Brokers), log: c.Log}
+	e := &Exchange{
+		instance: c.Instance, store: c.Store, door: c.Door, transport: NewKafka(c.Brokers), log: c.Log,
+		wake: make(chan struct{}, 1), afterStore: func() {},
+	}
+	c.Store.OnCommit(e.poke)
+	return e
+}
+
+// poke wakes the relay; it never blocks.
+func (e *Exchange) poke() {
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
 }
 
 // Run relays, receives and watches the clock until ctx ends. Of all replicas
 // of the instance one does the work, the others stand by.
 func (e *Exchange) Run(ctx context.Context) error {
-	<-ctx.Done()
-	return e.transport.Close()
+	err := e.store.Lead(ctx, lease, func(ctx context.Context) error {
+		e.log.InfoContext(ctx, "exchange begins")
+		g, ctx := errgroup.WithContext(ctx)
+		g.Go(func() error { return e.boundaries(ctx) })
+		g.Go(func() error { return newRelay(e).run(ctx) })
+		g.Go(func() error { return e.receive(ctx) })
+		return g.Wait()
+	})
+	return errors.Join(err, e.transport.Close())
+}
+
+// boundaries puts facts that begin or end by time alone into the outbox.
+func (e *Exchange) boundaries(ctx context.Context) error {
+	healthy := true
+	for {
+		err := e.store.EnqueueBoundaries(ctx)
+		if err != nil && ctx.Err() == nil && healthy {
+			e.log.WarnContext(ctx, "cannot look for facts that end by time, retrying", "error", err)
+		}
+		healthy = err == nil
+		if !sleep(ctx, boundaryPoll) {
+			return nil
+		}
+	}
+}
+
+// receive reads every stream that a contract or the past names, and the
+// control topics of those who receive from here.
+func (e *Exchange) receive(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	running := map[string]bool{}
+	for {
+		wanted, err := e.inbound(ctx)
+		if err != nil && ctx.Err() == nil {
+			e.log.WarnContext(ctx, "cannot tell which streams to read, retrying", "error", err)
+		}
+		for _, in := range wanted {
+			if !running[in.stream] {
+				running[in.stream] = true
+				g.Go(func() error { return in.run(ctx) })
+			}
+		}
+		if !sleep(ctx, termsPoll) {
+			return g.Wait()
+		}
+	}
+}
+
+// inbound lists the streams in.
+func (e *Exchange) inbound(ctx context.Context) ([]*ingress, error) {
+	contracts, err := e.store.Contracts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	past, err := e.store.StreamsIn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var ins []*ingress
+	for _, c := range contracts {
+		switch e.instance {
+		case c.Destination:
+			ins = append(ins, newIngress(e, c.Source, c.Entity))
+		case c.Source:
+			ins = append(ins, newIngress(e, c.Destination, control))
+		}
+	}
+	for _, s := range past {
+		ins = append(ins, newIngress(e, s.Source, s.Entity))
+	}
+	return ins, nil
 }
 
 // Contracts lists the contracts this instance signed, as source or as
@@ -60,12 +165,17 @@ func (e *Exchange) Contracts(ctx context.Context) ([]crm.Contract, error) {
 	return e.store.Contracts(ctx)
 }
 
-// Status says how far each stream is, out and in.
-func (e *Exchange) Status(ctx context.Context) (*exchangev1.GetStatusResponse, error) {
-	return &exchangev1.GetStatusResponse{}, nil
-}
+// Redrive makes every stream try again what it parked.
+func (e *Exchange) Redrive() { e.redrive.Add(1) }
 
-// Ledger lists what left, newest first. It holds no values.
-func (e *Exchange) Ledger(ctx context.Context, ask *exchangev1.ListLedgerRequest) ([]*exchangev1.LedgerEntry, error) {
-	return nil, nil
+// sleep waits for d and reports whether ctx is still alive.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
 )
 
 const (
@@ -140,7 +141,7 @@ func (b *brokers) Fetch(ctx context.Context, topic string, offset int64) (Fetche
 	switch {
 	case errors.Is(err, kafka.OffsetOutOfRange):
 		return Fetched{}, b.outOfRange(ctx, topic, offset)
-	case errors.Is(err, kafka.UnknownTopicOrPartition):
+	case errors.Is(err, kafka.UnknownTopicOrPartition) || errors.Is(err, protocol.ErrNoTopic):
 		return Fetched{}, &UnknownTopic{Topic: topic}
 	case err != nil:
 		return Fetched{}, fmt.Errorf("fetch %s from %d: %w", topic, offset, err)

@@ -69,7 +69,7 @@ create table meridian.egress_holding (
   stream    text   not null,
   exposure  bigint not null,
   held      boolean not null,
-  digest    bytea  not null, -- of the projection, keyed: equal ones are not sent twice
+  digest    bytea  not null, -- of the projection while it is held: an equal one is not sent again
   constraint egress_holding_is_per_record_and_contract primary key (contract, record_id)
 );
 create index egress_holding_held on meridian.egress_holding (contract, record_id) where held;
