@@ -66,7 +66,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 	var c cli
 	parser, err := kong.New(&c,
 		kong.Name("meridian"),
-		kong.Description("A global CRM made of sovereign instances.\n\n" + exitCodeHelp),
+		kong.Description("A global CRM made of sovereign instances.\n\n"+exitCodeHelp),
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { panic(exited(code)) }),
 		kong.BindTo(ctx, (*context.Context)(nil)),

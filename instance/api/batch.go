@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 
+	"meridian/instance/access"
 	"meridian/instance/crm"
 )
 
@@ -69,10 +70,8 @@ func pageSize(limit int) int {
 }
 
 // absent is the answer for a record that does not exist, or that the caller
-// may not know of. It names no id, so that all of them read alike.
-func absent(entity string) error {
-	return crm.Errorf(crm.NotFound, "no such %s", entity)
-}
+// may not know of; the door says it in the same words.
+func absent() error { return crm.Errorf(crm.NotFound, "not found") }
 
 func versionRequired() error {
 	return crm.Errorf(crm.PreconditionRequired, "say which version you are changing: read the record first")
@@ -83,6 +82,25 @@ func sensitivity(n int64) error {
 		return crm.FieldErrorf("sensitivity", "give a number from 0 (open) to 9 (secret)")
 	}
 	return nil
+}
+
+// explained is the door's explanation. Whatever is wrong with the question, that
+// the caller may not know of the record comes first.
+func (s *server) explained(ctx context.Context, entity string, id crm.RecordID, action crm.Action, subject crm.SubjectID) (access.Explanation, error) {
+	e, err := s.Door.Explain(ctx, callerOf(ctx), entity, id, action, subject)
+	if err != nil && crm.KindOf(err) != crm.NotFound {
+		err = s.unlessUnexplained(ctx, entity, id, err)
+	}
+	return e, err
+}
+
+// unlessUnexplained is unlessHidden for explanations, which officers get of
+// records that they cannot read.
+func (s *server) unlessUnexplained(ctx context.Context, entity string, id crm.RecordID, wrong error) error {
+	if _, err := s.Door.Explain(ctx, callerOf(ctx), entity, id, crm.ActionRead, ""); err != nil {
+		return err
+	}
+	return wrong
 }
 
 // unlessHidden is what is wrong with a call about one record, unless the

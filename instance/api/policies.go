@@ -17,9 +17,9 @@ type policies struct{ *server }
 func (s policies) Explain(ctx context.Context, req *policyv1.ExplainRequest) (*policyv1.ExplainResponse, error) {
 	id, err := crm.ParseRecordID(req.Id)
 	if err != nil {
-		return nil, absent(req.Entity)
+		return nil, absent()
 	}
-	e, err := s.Door.Explain(ctx, callerOf(ctx), req.Entity, id, crm.Action(req.Action), crm.SubjectID(req.Subject))
+	e, err := s.explained(ctx, req.Entity, id, crm.Action(req.Action), crm.SubjectID(req.Subject))
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +86,7 @@ func (s policies) Judge(ctx context.Context, req *policyv1.JudgeRequest) (*polic
 	in := req.GetGrant()
 	record, err := crm.ParseRecordID(in.GetRecord())
 	if err != nil {
-		return nil, absent(in.GetEntity())
+		return nil, absent()
 	}
 	g, err := s.Door.Judge(ctx, callerOf(ctx), crm.Grant{
 		Entity: in.GetEntity(), Record: record, Kind: crm.GrantKind(in.GetKind()), Key: in.GetWith(), Groups: in.GetGroups(),
@@ -101,7 +101,7 @@ func (s policies) Judge(ctx context.Context, req *policyv1.JudgeRequest) (*polic
 func (s policies) ListGrants(ctx context.Context, req *policyv1.ListGrantsRequest) (*policyv1.ListGrantsResponse, error) {
 	record, err := crm.ParseRecordID(req.Record)
 	if err != nil {
-		return nil, absent(req.Entity)
+		return nil, absent()
 	}
 	list, err := s.Door.ListGrants(ctx, callerOf(ctx), req.Entity, record)
 	if err != nil {

@@ -17,12 +17,12 @@ func (s records) Get(ctx context.Context, req *recordv1.GetRequest) (*recordv1.G
 	}
 	// A malformed id is an absent one: its place in the answer is kept.
 	out := make([]*recordv1.Result, len(req.Ids))
-	var ids []crm.RecordID
+	ids := []crm.RecordID{} // nil would ask for all
 	var at []int
 	for i, text := range req.Ids {
 		id, err := crm.ParseRecordID(text)
 		if err != nil {
-			out[i] = s.result(ctx, row{Err: absent(req.Entity)})
+			out[i] = s.result(ctx, row{Err: absent()})
 			continue
 		}
 		ids, at = append(ids, id), append(at, i)
@@ -84,7 +84,7 @@ func (s records) Update(ctx context.Context, req *recordv1.UpdateRequest) (*reco
 	for i, r := range req.Records {
 		id, err := crm.ParseRecordID(r.GetId())
 		if err != nil {
-			b.add(i, access.UpdateRow{}, absent(req.Entity))
+			b.add(i, access.UpdateRow{}, absent())
 			continue
 		}
 		fields, err := fieldsFromProto(r.GetFields())
@@ -110,7 +110,7 @@ func (s records) Delete(ctx context.Context, req *recordv1.DeleteRequest) (*reco
 		id, err := crm.ParseRecordID(r.GetId())
 		switch {
 		case err != nil:
-			err = absent(req.Entity)
+			err = absent()
 		case r.GetVersion() <= 0:
 			err = s.unlessHidden(ctx, req.Entity, id, versionRequired())
 		}
@@ -125,7 +125,7 @@ func (s records) Delete(ctx context.Context, req *recordv1.DeleteRequest) (*reco
 func (s records) History(ctx context.Context, req *recordv1.HistoryRequest) (*recordv1.HistoryResponse, error) {
 	id, err := crm.ParseRecordID(req.Id)
 	if err != nil {
-		return nil, absent(req.Entity)
+		return nil, absent()
 	}
 	if req.Limit < 0 || req.BeforeVersion < 0 {
 		return nil, s.unlessHidden(ctx, req.Entity, id, crm.FieldErrorf("limit", "limit and before_version may not be negative"))

@@ -114,7 +114,7 @@ func (s *server) rest(w http.ResponseWriter, r *http.Request) error {
 	if !known {
 		return crm.Errorf(crm.NotFound, "no such path; GET /openapi.json lists them")
 	}
-	def, err := s.definition(ctx, rt.entity)
+	def, err := s.definition(rt.entity)
 	if err != nil {
 		return err
 	}
@@ -137,7 +137,7 @@ func (s *server) rest(w http.ResponseWriter, r *http.Request) error {
 	c := &call{server: s, w: w, r: r.WithContext(ctx), caller: callerOf(ctx), def: def}
 	if rt.id != "" {
 		if c.id, err = crm.ParseRecordID(rt.id); err != nil {
-			return absent(def.Entity) // a malformed id is an absent one
+			return absent() // a malformed id is an absent one
 		}
 	}
 	return do(c)

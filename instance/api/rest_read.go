@@ -178,9 +178,9 @@ type reasonJSON struct {
 func (c *call) explain() error {
 	q, err := c.query("action", "subject")
 	if err != nil {
-		return c.explainFirst(err)
+		return c.unlessUnexplained(c.ctx(), c.def.Entity, c.id, err)
 	}
-	e, err := c.Door.Explain(c.ctx(), c.caller, c.def.Entity, c.id, crm.Action(q["action"]), crm.SubjectID(q["subject"]))
+	e, err := c.explained(c.ctx(), c.def.Entity, c.id, crm.Action(q["action"]), crm.SubjectID(q["subject"]))
 	if err != nil {
 		return err
 	}
@@ -194,15 +194,6 @@ func (c *call) explain() error {
 		Withheld []string      `json:"withheld"`
 		Bundle   string        `json:"bundle"`
 	}{e.Allowed, e.Action, e.Subject, reasons(e.Opens), reasons(e.Closes), nonNil(e.Revealed), nonNil(e.Withheld), e.Bundle})
-}
-
-// explainFirst is refuse for explain, where officers ask about records that
-// they cannot read.
-func (c *call) explainFirst(wrong error) error {
-	if _, err := c.Door.Explain(c.ctx(), c.caller, c.def.Entity, c.id, crm.ActionRead, ""); err != nil {
-		return err
-	}
-	return wrong
 }
 
 func reasons(in []access.Reason) []reasonJSON {

@@ -23,7 +23,10 @@ func (s schemas) ListEntities(ctx context.Context, _ *schemav1.ListEntitiesReque
 }
 
 func (s schemas) GetEntity(ctx context.Context, req *schemav1.GetEntityRequest) (*schemav1.GetEntityResponse, error) {
-	d, err := s.definition(ctx, req.Entity)
+	if err := s.Door.Permit(ctx, callerOf(ctx), "schema.read"); err != nil {
+		return nil, err
+	}
+	d, err := s.definition(req.Entity)
 	if err != nil {
 		return nil, err
 	}
@@ -31,12 +34,8 @@ func (s schemas) GetEntity(ctx context.Context, req *schemav1.GetEntityRequest) 
 }
 
 // definition finds an entity of the live schema.
-func (s *server) definition(ctx context.Context, entity string) (crm.Definition, error) {
-	defs, err := s.Door.Definitions(ctx, callerOf(ctx))
-	if err != nil {
-		return crm.Definition{}, err
-	}
-	for _, d := range defs {
+func (s *server) definition(entity string) (crm.Definition, error) {
+	for _, d := range s.Door.Schema() {
 		if d.Entity == entity {
 			return d, nil
 		}
