@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"meridian/instance/access"
 	"meridian/instance/crm"
@@ -88,16 +89,23 @@ type answer struct {
 }
 
 // ask calls the round's plugin for the drafts not yet refused: one call for
-// all drafts that the same steps want to see. It changes no draft.
+// all drafts that the same steps want to see. It changes no draft. Text that
+// is no UTF-8 is answered for here: on the wire it would fail the whole batch,
+// and with it the writes of others.
 func (x *run) ask(ctx context.Context, r *round) []answer {
 	type call struct {
 		steps  []*step
 		drafts []*access.Draft
 	}
 	var calls []*call
+	var out []answer
 	for _, d := range x.drafts {
 		steps := r.active(d)
 		if d.Err != nil || len(steps) == 0 {
+			continue
+		}
+		if f := garbled(d, steps); f != "" {
+			out = append(out, answer{draft: d, steps: steps, err: crm.FieldErrorf(f, "this is not UTF-8 text; send it in UTF-8")})
 			continue
 		}
 		i := slices.IndexFunc(calls, func(c *call) bool { return slices.Equal(c.steps, steps) })
@@ -107,7 +115,6 @@ func (x *run) ask(ctx context.Context, r *round) []answer {
 		}
 		calls[i].drafts = append(calls[i].drafts, d)
 	}
-	var out []answer
 	for _, c := range calls {
 		b := plugins.Batch{Entity: c.drafts[0].Entity, Op: c.drafts[0].Op, Stage: r.stage}
 		reads := map[string]bool{}
@@ -170,6 +177,18 @@ func project(d *access.Draft, reads map[string]bool, execution string) plugins.R
 		}
 	}
 	return r
+}
+
+// garbled is the first declared field whose text is no UTF-8, "" if none is.
+func garbled(d *access.Draft, steps []*step) string {
+	for _, s := range steps {
+		for _, f := range s.hook.Reads {
+			if !utf8.ValidString(d.Fields[f].Text()) {
+				return f
+			}
+		}
+	}
+	return ""
 }
 
 // settle writes a round's answers into the drafts.
@@ -298,7 +317,7 @@ func vetoed(s *step, findings []plugins.Finding) *crm.Error {
 // broken is the error of a write that needs a step which failed.
 func broken(s *step, call error, fault string, findings []plugins.Finding) *crm.Error {
 	if err, ok := errors.AsType[*crm.Error](call); ok {
-		return &crm.Error{Kind: err.Kind, Msg: err.Msg, RetryAfter: err.RetryAfter, Err: err} // one per draft: refuse adds to it
+		return &crm.Error{Kind: err.Kind, Field: err.Field, Msg: err.Msg, RetryAfter: err.RetryAfter, Err: err} // one per draft: refuse adds to it
 	}
 	for _, f := range findings {
 		fault = strings.TrimSpace(fault + " " + f.Message)

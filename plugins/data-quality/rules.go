@@ -145,6 +145,16 @@ func phone(country, s string) string {
 	if strings.HasPrefix(s, "+") {
 		region = ""
 	}
+	e164 := international(region, s)
+	if international("", e164) != e164 { // a form that would change at the next write is none
+		return s
+	}
+	return e164
+}
+
+// international is the E.164 form of a number as dialled in the region, or
+// the number itself if the region does not know it.
+func international(region, s string) string {
 	n, err := phonenumbers.Parse(s, region)
 	if err != nil || (region != "" && phonenumbers.IsPossibleNumberWithReason(n) != phonenumbers.IS_POSSIBLE) {
 		return s
