@@ -55,8 +55,8 @@ func (p *Process) Done() <-chan struct{} { return p.done }
 // Err is why the child ended, once Done is closed: nil for exit status 0.
 func (p *Process) Err() error { return p.err }
 
-// Stop sends sig and waits; a child that is still there after grace is killed.
-// It returns when the child has ended.
+// Stop sends sig and waits; a child that is still there after grace is killed
+// with its whole process group. It returns when the child has ended.
 func (p *Process) Stop(sig os.Signal, grace time.Duration) error {
 	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("signal process %d: %w", p.PID(), err)
@@ -68,7 +68,7 @@ func (p *Process) Stop(sig os.Signal, grace time.Duration) error {
 		return nil
 	case <-timer.C:
 	}
-	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err := syscall.Kill(-p.PID(), syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("kill process %d: %w", p.PID(), err)
 	}
 	<-p.done

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -132,6 +133,14 @@ func (d Folder) brokerPort() int {
 		return 0
 	}
 	return port
+}
+
+func (d Folder) keepBrokerPort(address string) error {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("the broker's address %q: %w", address, err)
+	}
+	return write(d.file("kafka.port"), []byte(port+"\n"))
 }
 
 // write replaces a file that only we may read, whole or not at all.
