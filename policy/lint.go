@@ -1,5 +1,69 @@
 package policy
 
-import "github.com/open-policy-agent/opa/v1/ast"
+import (
+	"fmt"
+	"slices"
 
-func lint(c *ast.Compiler, declared []declaration) []string { return nil }
+	"github.com/open-policy-agent/opa/v1/ast"
+)
+
+// rulePackages are where rules live. Another package would be a misspelt one.
+var rulePackages = []string{"data.meridian.rules", "data.meridian.service"}
+
+// lint finds what Rego would let pass in silence: misspelt names, rules that
+// nothing uses, rules that look past their arguments.
+func lint(c *ast.Compiler, declared []declaration) []string {
+	t := &tracer{compiler: c, reached: map[string]bool{"data.meridian.rules.grounds": true}}
+	operators := map[string]bool{}
+	for _, b := range ast.CapabilitiesForThisVersion().Builtins {
+		operators[b.Name] = true
+	}
+	for _, d := range declared {
+		shapes := argShapes(d.fact)
+		t.entry("data.meridian.rules."+d.name, d.args(), shapes)
+		if d.opens {
+			t.entry("data.meridian.rules."+d.name+"_reveals", append(d.args(), "group"), shapes)
+		}
+	}
+	t.entry("data.meridian.service.permit", []string{"subject", "permission"}, argShapes(""))
+	t.run()
+	for _, m := range c.Modules {
+		if !slices.Contains(rulePackages, m.Package.Path.String()) {
+			t.problem(m.Package.Loc(), "package %v holds no rules; known are meridian.rules and meridian.service", m.Package.Path)
+			continue
+		}
+		for _, r := range m.Rules {
+			name := r.Head.Ref().String()
+			if operators[name] {
+				t.problem(r.Loc(), "%s is the name of an operator; a rule of this name would change what comparisons mean", name)
+			}
+			if !t.reached[r.Path().String()] {
+				t.problem(r.Loc(), "no ground uses %s; is it misspelt?", name)
+			}
+		}
+	}
+	slices.Sort(t.problems)
+	return t.problems
+}
+
+// entry begins at a function that the engine itself calls.
+func (t *tracer) entry(path string, args []string, shapes map[string]*shape) {
+	rules := t.compiler.GetRulesExact(ast.MustParseRef(path))
+	if len(rules) == 0 {
+		t.problem(nil, "%s is not defined", path)
+		return
+	}
+	c := call{path: path}
+	for _, a := range args {
+		c.args = append(c.args, shapes[a])
+	}
+	for _, r := range rules {
+		if len(r.Head.Args) != len(args) {
+			t.problem(r.Loc(), "%s takes %s", path, fmt.Sprint(args))
+		}
+		if !ast.Boolean(true).Equal(r.Head.Value.Value) || r.Default || r.Else != nil {
+			t.problem(r.Loc(), "%s says yes or nothing: no other value, no default, no else", path)
+		}
+	}
+	t.visit(c)
+}

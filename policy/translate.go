@@ -50,7 +50,7 @@ func (t *translator) translate(pq *rego.PartialQueries) (expr, error) {
 	t.rules = map[string][]*ast.Rule{}
 	for _, m := range pq.Support {
 		for _, r := range m.Rules {
-			path := m.Package.Path.Extend(r.Ref().GroundPrefix()).String()
+			path := r.Ref().String() // of a generated rule: with its package
 			t.rules[path] = append(t.rules[path], r)
 		}
 	}
@@ -135,14 +135,9 @@ func (t *translator) naked(term *ast.Term, s scope, negated bool, depth int) (ex
 			}
 			return constant(true), nil
 		}
-		o, err := t.operand(ref)
-		if err != nil {
-			return nil, err
-		}
-		if o.isColumn() && o.kind == kindBool && !o.array && !o.nullable {
-			return test{o.text}, nil
-		}
-		return nil, fmt.Errorf("only a boolean column may stand alone; compare it with a value")
+		// OPA 1.22.2 reduces both `x` and `x == x` to this, so a boolean column
+		// that is false would deny by the one and, under `not`, allow by the other.
+		return nil, fmt.Errorf("a column may not stand alone; compare it: %v == true", ref)
 	}
 	return nil, fmt.Errorf("a term of this kind has no SQL form")
 }

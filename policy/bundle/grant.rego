@@ -16,6 +16,6 @@ withhold(ask, _, fact, now) if judged(ask, "withhold", fact, now)
 judged(ask, kind, fact, now) if {
 	fact.kind == kind
 	fact.key in ask.subject.keys
-	not fact.suspended
+	fact.suspended == false
 	in_force(fact, now)
 }
