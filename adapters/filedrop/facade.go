@@ -144,6 +144,9 @@ func read(ctx context.Context, m *mapping.Mapping, path string, from *facadev1.P
 		return emit(&facadev1.ReadResponse{Item: &facadev1.ReadResponse_Position{Position: &facadev1.Position{Record: at.GetRecord(), Offset: at.GetOffset()}}})
 	}
 	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		rec, err := r.next()
 		if errors.Is(err, io.EOF) {
 			return mark()

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -130,7 +129,7 @@ func (s *Store) BeginLoad(ctx context.Context, l Load) (stored Load, found bool,
 		return err
 	})
 	if err != nil {
-		return Load{}, false, fmt.Errorf("begin load of feed %s: %w", l.Feed, err)
+		return Load{}, false, pgErr(err, "begin load of feed %s", l.Feed)
 	}
 	return stored, found, nil
 }
@@ -152,11 +151,11 @@ func (s *Store) Loads(ctx context.Context, feed string, by crm.SubjectID, limit 
 func (s *Store) loads(ctx context.Context, where string, args ...any) ([]Load, error) {
 	rows, err := s.pool.Query(ctx, `select `+loadColumns+` from meridian.load `+where, args...)
 	if err != nil {
-		return nil, fmt.Errorf("read loads: %w", err)
+		return nil, pgErr(err, "read loads")
 	}
 	loads, err := pgx.CollectRows(rows, scanLoad)
 	if err != nil {
-		return nil, fmt.Errorf("read loads: %w", err)
+		return nil, pgErr(err, "read loads")
 	}
 	return loads, nil
 }
@@ -166,7 +165,7 @@ func (s *Store) FinishLoad(ctx context.Context, id string, state LoadState, reas
 	_, err := s.pool.Exec(ctx, `update meridian.load set state = $2, error = $3, finished_at = now(), touched_at = now()
 		where id = $1 and state = 'applying'`, id, string(state), reason)
 	if err != nil {
-		return Load{}, fmt.Errorf("finish load %s: %w", id, err)
+		return Load{}, pgErr(err, "finish load %s", id)
 	}
 	l, ok, err := s.FindLoad(ctx, id)
 	if err == nil && !ok {
@@ -193,10 +192,10 @@ func (t *Tx) AdvanceLoad(ctx context.Context, a LoadAdvance) (Balance, error) {
 		return Balance{}, crm.Errorf(crm.Conflict, "the load is not at record %d any more; ask where to resume", a.From)
 	}
 	if err != nil {
-		return Balance{}, fmt.Errorf("advance load %s: %w", a.Load, err)
+		return Balance{}, pgErr(err, "advance load %s", a.Load)
 	}
 	if err := t.keepRejects(ctx, a.Load, a.Rejects); err != nil {
-		return Balance{}, fmt.Errorf("keep rejects of load %s: %w", a.Load, err)
+		return Balance{}, pgErr(err, "keep rejects of load %s", a.Load)
 	}
 	return b, nil
 }
@@ -219,11 +218,11 @@ func (s *Store) LoadRejects(ctx context.Context, load string, after int64, limit
 	rows, err := s.pool.Query(ctx, `select number, by_store, code, field, message, original from meridian.load_reject
 		where load = $1 and number > $2 order by number limit $3`, load, after, limit)
 	if err != nil {
-		return nil, fmt.Errorf("read rejects of load %s: %w", load, err)
+		return nil, pgErr(err, "read rejects of load %s", load)
 	}
 	rs, err := pgx.CollectRows(rows, pgx.RowToStructByPos[LoadReject])
 	if err != nil {
-		return nil, fmt.Errorf("read rejects of load %s: %w", load, err)
+		return nil, pgErr(err, "read rejects of load %s", load)
 	}
 	return rs, nil
 }
