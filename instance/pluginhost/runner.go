@@ -177,7 +177,7 @@ func (r *runner) lose(why error) {
 	r.current, r.state, r.timeouts, r.lastErr = nil, degraded, 0, why.Error()
 	p := r.process
 	r.mu.Unlock()
-	p.Stop()
+	p.Kill()
 }
 
 // pause waits before the n-th restart in a row and reports whether there is

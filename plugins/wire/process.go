@@ -217,6 +217,12 @@ func (p *Process) Stop() {
 	<-p.stopped
 }
 
+// Kill ends the process at once, for one that hangs or has ended already.
+func (p *Process) Kill() {
+	killGroup(p.cmd)
+	p.Stop()
+}
+
 // tempDir is short enough for a socket below it.
 func tempDir() string {
 	if dir := os.TempDir(); len(dir) < 40 {
