@@ -242,15 +242,22 @@ func (r *run) refused(d *delivery) error {
 	if d.load.GetState() == "halted" {
 		return crm.Errorf(crm.Conflict, "%s: the load of %s halted: %s", d.node.Name, d.name(), d.load.Error)
 	}
-	path := filepath.Join(r.folder.drop(d.node.Name), "refused", d.name()+".reason.txt")
-	why, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) || d.finished() {
-		return nil
-	}
-	if err != nil {
+	reasons, err := filepath.Glob(filepath.Join(r.folder.drop(d.node.Name), "refused", "*-"+d.name(), "reason.txt"))
+	if err != nil || d.finished() {
 		return err
 	}
-	return crm.Errorf(crm.Conflict, "%s: %s was refused: %s", d.node.Name, d.name(), why)
+	for _, path := range reasons {
+		// A refusal of an earlier run was answered by dropping again.
+		if info, err := os.Stat(path); err != nil || info.ModTime().Before(r.began) {
+			continue
+		}
+		why, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return crm.Errorf(crm.Conflict, "%s: %s was refused: %s", d.node.Name, d.name(), why)
+	}
+	return nil
 }
 
 // agree makes the fleet file's agreements as the officer it names.

@@ -47,6 +47,7 @@ const (
 type run struct {
 	Options
 	screen
+	began    time.Time
 	file     *File
 	folder   Folder
 	book     *embedded.Book
@@ -78,7 +79,7 @@ func Up(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	r := &run{Options: o, screen: newScreen(o.Stdout, o.Stderr), file: f, folder: folder}
+	r := &run{Options: o, screen: newScreen(o.Stdout, o.Stderr), began: time.Now(), file: f, folder: folder}
 	if err := r.clear(ctx); err != nil {
 		return err
 	}

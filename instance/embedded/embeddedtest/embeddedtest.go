@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -38,6 +39,7 @@ var servers struct {
 		server *embedded.Kafka
 		err    error
 	}
+	others []func() error // what else has to be stopped, in reverse
 }
 
 // Main runs the tests of a package, stops what they started and exits.
@@ -51,6 +53,11 @@ func Main(m *testing.M) {
 }
 
 func stop() error {
+	for _, stop := range slices.Backward(servers.others) {
+		if err := stop(); err != nil {
+			return err
+		}
+	}
 	if k := servers.kafka.server; k != nil {
 		k.Stop()
 	}

@@ -19,7 +19,7 @@ func with(columns ...string) []string { return append(slices.Clone(about), colum
 
 var (
 	contactColumns     = with("first_name", "last_name", "job_title", "email", "phone", "sample")
-	leadColumns        = with("state", "name", "company_name", "job_title", "email", "phone", "origin", "status", "sample")
+	leadColumns        = with("state", "first_name", "last_name", "company_name", "job_title", "email", "phone", "origin", "status", "sample")
 	opportunityColumns = with("name", "stage", "amount", "currency", "probability", "close_date", "sample")
 	engagementColumns  = with("name", "process", "stage", "started_on", "sample")
 	activityColumns    = with("kind", "topic", "due_at", "done", "sample")
@@ -60,8 +60,8 @@ func leadRows(c company, r *rand.Rand) [][]string {
 	}
 	p := somebody(r)
 	state := c.row[slices.Index(given, "state")]
-	return [][]string{aboutRow("LD", c, 1, state, p.first+" "+p.last, c.name, title(r), email(p.local(), c, r), phone(c.country, r),
-		pick(r, "web", "event", "referral", "partner"), pick(r, "new", "working", "qualified", "disqualified"), "true")}
+	return [][]string{aboutRow("LD", c, 1, state, p.first, p.last, c.name, title(r), email(p.local(), c, r), phone(c.country, r),
+		pick(r, "web", "event", "referral", "partner"), pick(r, "new", "working", "qualified", "unqualified"), "true")}
 }
 
 func opportunityRows(c company, r *rand.Rand) [][]string {
@@ -70,7 +70,7 @@ func opportunityRows(c company, r *rand.Rand) [][]string {
 		stage := r.IntN(6)
 		rows = append(rows, aboutRow("OP", c, n+1,
 			pick(r, "Renewal", "Expansion", "New plant", "Framework agreement", "Pilot")+" "+c.name,
-			[]string{"prospect", "qualify", "propose", "negotiate", "won", "lost"}[stage],
+			[]string{"prospecting", "qualification", "proposal", "negotiation", "won", "lost"}[stage],
 			fmt.Sprintf("%d.00", (1+r.IntN(400))*5000), "USD",
 			[]string{"10", "25", "50", "75", "100", "0"}[stage],
 			day(r.IntN(540)).Format(time.DateOnly), "true"))
@@ -83,7 +83,7 @@ func engagementRows(c company, r *rand.Rand) [][]string {
 		return nil
 	}
 	process := pick(r, "coverage", "onboarding", "service")
-	return [][]string{aboutRow("EN", c, 1, c.name+", "+process, process, pick(r, "open", "active", "closed"), day(r.IntN(300)).Format(time.DateOnly), "true")}
+	return [][]string{aboutRow("EN", c, 1, c.name+", "+process, process, pick(r, "identified", "active", "closed"), day(r.IntN(300)).Format(time.DateOnly), "true")}
 }
 
 func activityRows(c company, r *rand.Rand) [][]string {
