@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,13 +12,20 @@ import (
 	"meridian/instance/crm/trees"
 )
 
-// Parse checks a mapping. Errors name file, line and key.
+// Parse checks a mapping that has no base. Errors name file, line and key.
 func Parse(file string, content []byte) (*Mapping, error) {
-	s, err := parseDocument(file, content)
+	return parse(file, content, func(string) ([]byte, error) { return nil, errors.New("there is no folder to find it in") })
+}
+
+func parse(file string, content []byte, base func(string) ([]byte, error)) (*Mapping, error) {
+	s, err := parseDocument(file, content, base)
 	if err != nil {
 		return nil, err
 	}
 	m := &Mapping{Name: s.doc.Mapping, Version: s.doc.Version, Owner: s.doc.Owner, Entity: s.doc.Entity, file: file}
+	if s.from["examples"] != "" {
+		m.file = s.from["examples"]
+	}
 	for _, check := range []func(*Mapping) error{s.head, s.source, s.rules, s.fields, s.references, s.coverage, s.examples} {
 		if err := check(m); err != nil {
 			return nil, err

@@ -11,8 +11,10 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// document is a mapping as it is written.
+// document is a mapping as it is written. Base names a mapping in the same
+// folder, whose keys hold where this one has none.
 type document struct {
+	Base       string                       `yaml:"base"`
 	Mapping    string                       `yaml:"mapping"`
 	Version    int                          `yaml:"version"`
 	Owner      string                       `yaml:"owner"`
@@ -107,24 +109,74 @@ func (e *Error) Error() string {
 // source is a document with the places of its keys.
 type source struct {
 	file string
-	root *yaml.Node
+	root *yaml.Node        // the mapping node, with the keys of the base added
+	from map[string]string // which file a key of the root is in
 	doc  document
 }
 
-func parseDocument(file string, content []byte) (*source, error) {
-	s := &source{file: file, root: &yaml.Node{}}
-	dec := yaml.NewDecoder(bytes.NewReader(content))
-	dec.KnownFields(true)
-	if err := dec.Decode(&s.doc); err != nil {
-		return nil, s.yamlError(err)
+// parseDocument decodes a mapping; base reads another one of its folder.
+func parseDocument(file string, content []byte, base func(name string) ([]byte, error)) (*source, error) {
+	s := &source{file: file, from: map[string]string{}}
+	if err := s.strict(content, &s.doc); err != nil {
+		return nil, err
 	}
-	if err := dec.Decode(&document{}); !errors.Is(err, io.EOF) {
-		return nil, &Error{File: file, Line: bytes.Count(content, []byte("\n")), Msg: "the file holds more than one mapping"}
+	var err error
+	if s.root, err = s.node(content); err != nil || s.doc.Base == "" {
+		return s, err
 	}
-	if err := yaml.Unmarshal(content, s.root); err != nil {
+	content, err = base(s.doc.Base)
+	if err != nil {
+		return nil, s.fault(err.Error(), "base")
+	}
+	b, err := parseDocument(s.doc.Base, content, func(string) ([]byte, error) {
+		return nil, errors.New("a base has no base")
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i := 0; i+1 < len(b.root.Content); i += 2 {
+		key := b.root.Content[i].Value
+		if _, own := s.key(key); !own {
+			s.root.Content = append(s.root.Content, b.root.Content[i], b.root.Content[i+1])
+			s.from[key] = b.file
+		}
+	}
+	s.doc = document{}
+	if err := s.root.Decode(&s.doc); err != nil { // each file was decoded strictly before
 		return nil, s.yamlError(err)
 	}
 	return s, nil
+}
+
+// key finds the value of a key at the top.
+func (s *source) key(name string) (*yaml.Node, bool) {
+	for i := 0; i+1 < len(s.root.Content); i += 2 {
+		if s.root.Content[i].Value == name {
+			return s.root.Content[i+1], true
+		}
+	}
+	return nil, false
+}
+
+// strict decodes one document, no more, whose keys are all known.
+func (s *source) strict(content []byte, into *document) error {
+	dec := yaml.NewDecoder(bytes.NewReader(content))
+	dec.KnownFields(true)
+	if err := dec.Decode(into); err != nil {
+		return s.yamlError(err)
+	}
+	if err := dec.Decode(&document{}); !errors.Is(err, io.EOF) {
+		return &Error{File: s.file, Line: bytes.Count(content, []byte("\n")), Msg: "the file holds more than one mapping"}
+	}
+	return nil
+}
+
+func (s *source) node(content []byte) (*yaml.Node, error) {
+	var document yaml.Node
+	if err := yaml.Unmarshal(content, &document); err != nil {
+		return nil, s.yamlError(err)
+	}
+	return document.Content[0], nil // strict saw a mapping
 }
 
 var (
@@ -158,16 +210,17 @@ func (s *source) yamlError(err error) error {
 // fault is an error at a key: names and list positions from the root down.
 func (s *source) fault(msg string, path ...any) error {
 	line, key := s.place(path...)
-	return &Error{File: s.file, Line: line, Key: key, Msg: msg}
+	file := s.file
+	if top, ok := path[0].(string); ok && s.from[top] != "" {
+		file = s.from[top]
+	}
+	return &Error{File: file, Line: line, Key: key, Msg: msg}
 }
 
 // place finds the line of a key, or of its nearest parent if it is absent.
 func (s *source) place(path ...any) (line int, key string) {
 	line = 1
 	n := s.root
-	if len(n.Content) > 0 {
-		n = n.Content[0]
-	}
 	for _, step := range path {
 		var next *yaml.Node
 		switch step := step.(type) {

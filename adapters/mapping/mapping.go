@@ -11,6 +11,7 @@
 package mapping
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"time"
@@ -31,7 +32,7 @@ type Mapping struct {
 	keep       []rule
 	fields     []field
 	references []field
-	file       string
+	file       string // where the examples are
 }
 
 // Source is how the legacy system writes its records.
@@ -79,13 +80,19 @@ type Example struct {
 	Line       int
 }
 
-// Read reads and checks a mapping file.
+// Read reads and checks a mapping file, with the base beside it that it may
+// name.
 func Read(path string) (*Mapping, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
-	return Parse(filepath.Base(path), content)
+	return parse(filepath.Base(path), content, func(name string) ([]byte, error) {
+		if name != filepath.Base(name) {
+			return nil, errors.New("a base lies in the same folder")
+		}
+		return os.ReadFile(filepath.Join(filepath.Dir(path), name))
+	})
 }
 
 // Columns are all columns a file may have.

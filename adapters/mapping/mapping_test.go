@@ -1,6 +1,8 @@
 package mapping_test
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -246,6 +248,34 @@ func TestExamplesThatDoNotHold(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestBase(t *testing.T) {
+	dir := t.TempDir()
+	read := func(base, child string) (*mapping.Mapping, error) {
+		for name, content := range map[string]string{"base.yaml": base, "child.yaml": child} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return mapping.Read(filepath.Join(dir, "child.yaml"))
+	}
+	m, err := read(valid, "base: base.yaml\nmapping: mine\nkeep: [{column: active, in: [Y]}]\n")
+	if err != nil || m.Name != "mine" || m.Version != 3 || m.Entity != "opportunity" {
+		t.Fatalf("got %+v, %v", m, err)
+	}
+	for _, tt := range []struct{ base, child, want string }{
+		{strings.Replace(valid, "as: integer", "as: number", 1), "base: base.yaml\nmapping: mine\n", "base.yaml:31: fields[5].as: say string"},
+		{valid, "base: base.yaml\nkeep: [{column: nope, in: [Y]}]\n", "child.yaml:2: keep[0].column: the source has no"},
+		{valid + "surprise: 1\n", "base: base.yaml\n", "base.yaml:37: surprise: there is no such key"},
+		{"base: child.yaml\n", "base: base.yaml\n", "base.yaml:1: base: a base has no base"},
+		{valid, "base: ../base.yaml\n", "child.yaml:1: base: a base lies in the same folder"},
+		{valid, "base: other.yaml\n", "child.yaml:1: base: "},
+	} {
+		if _, err := read(tt.base, tt.child); err == nil || !strings.HasPrefix(err.Error(), tt.want) {
+			t.Errorf("got  %v\nwant %s...", err, tt.want)
+		}
 	}
 }
 
