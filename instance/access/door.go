@@ -30,44 +30,131 @@ type Config struct {
 
 // Door decides every access of one instance. It is safe for concurrent use.
 type Door struct {
-	instance string
-	store    *store.Store
-	hooks    Hooks
-	log      *slog.Logger
-	engine   atomic.Pointer[policy.Engine]
+	instance  string
+	store     *store.Store
+	hooks     Hooks
+	log       *slog.Logger
+	engine    atomic.Pointer[policy.Engine]
+	subjects  *cache[crm.SubjectID]
+	receivers *cache[string] // by contract id
+	journal   *journal
 }
 
 // New makes the door of an instance.
 func New(c Config) *Door {
-	d := &Door{instance: c.Instance, store: c.Store, hooks: c.Hooks, log: c.Log}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	d := &Door{
+		instance: c.Instance, store: c.Store, hooks: c.Hooks, log: c.Log,
+		subjects: newCache[crm.SubjectID](), receivers: newCache[string](),
+		journal: newJournal(c.Store),
+	}
 	d.engine.Store(c.Engine)
 	return d
 }
 
 // Run writes the decisions on reads to the decision log until ctx ends, and
 // then those that are left.
-func (d *Door) Run(ctx context.Context) error { return unbuilt }
+func (d *Door) Run(ctx context.Context) error { return d.journal.run(ctx, d.log) }
 
 // Engine is the policy engine in force.
 func (d *Door) Engine() *policy.Engine { return d.engine.Load() }
 
 // Activate puts another bundle in force for the next statement of everybody:
 // the access stamp moves, and watchers and exchange hear of it.
-func (d *Door) Activate(ctx context.Context, c crm.Caller, e *policy.Engine) error { return unbuilt }
+func (d *Door) Activate(ctx context.Context, c crm.Caller, e *policy.Engine) error {
+	// The engine changes before the stamp does: whoever still reads under the
+	// old engine reads under a stamp that moves.
+	before := d.engine.Swap(e)
+	err := d.store.Tx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		if err := tx.Attribute(ctx, c); err != nil {
+			return err
+		}
+		if err := tx.Activated(ctx); err != nil {
+			return err
+		}
+		return tx.LogDecisions(ctx, []store.Decision{{
+			Subject: c.Subject, Action: "policy.activate", Allowed: true, Bundle: e.Digest(), Execution: c.Execution,
+		}})
+	})
+	if err != nil {
+		d.engine.CompareAndSwap(e, before)
+	}
+	return err
+}
 
 // Stamp is the access stamp in force.
-func (d *Door) Stamp(ctx context.Context) (int64, error) { return 0, unbuilt }
+func (d *Door) Stamp(ctx context.Context) (int64, error) {
+	stamp, _, err := d.store.Stamp(ctx)
+	return stamp, err
+}
 
 // Subject is who id is as policy sees it now. An unknown id is denied.
 func (d *Door) Subject(ctx context.Context, id crm.SubjectID) (crm.Subject, error) {
-	return crm.Subject{}, unbuilt
+	s, known, err := d.store.Subject(ctx, id)
+	if err == nil && !known {
+		err = stranger()
+	}
+	return s, err
 }
 
 // Permit answers denied unless policy gives the caller a service-level
 // permission such as "agreement.write".
-func (d *Door) Permit(ctx context.Context, c crm.Caller, permission string) error { return unbuilt }
+func (d *Door) Permit(ctx context.Context, c crm.Caller, permission string) error {
+	_, err := d.permit(ctx, c, permission)
+	return err
+}
+
+// permit is Permit, and the asking it held for.
+func (d *Door) permit(ctx context.Context, c crm.Caller, permission string) (asking, error) {
+	permitted := false
+	a, err := d.under(ctx, c, func(ctx context.Context, a asking) (stamp int64, err error) {
+		if permitted, err = a.engine.Permit(ctx, a.subject, permission); err != nil {
+			return 0, err
+		}
+		stamp, _, err = d.store.Stamp(ctx)
+		return stamp, err
+	})
+	if err != nil {
+		return a, err
+	}
+	if !permitted {
+		refusal := a.decision(permission, "")
+		refusal.Allowed, refusal.Reasons = false, []string{permission}
+		if err := d.journal.add(ctx, refusal); err != nil {
+			return a, err
+		}
+		return a, lacks(permission)
+	}
+	return a, nil
+}
 
 // Definitions lists the entities' schemas. Schemas are not secret, records are.
 func (d *Door) Definitions(ctx context.Context, c crm.Caller) ([]crm.Definition, error) {
-	return nil, unbuilt
+	if err := d.Permit(ctx, c, "schema.read"); err != nil {
+		return nil, err
+	}
+	return d.store.Definitions(), nil
+}
+
+func (d *Door) definition(entity string) (crm.Definition, error) {
+	def, ok := d.store.Definition(entity)
+	if !ok {
+		return def, crm.Errorf(crm.NotFound, "this instance has no entity %q", entity)
+	}
+	return def, nil
+}
+
+// absent is the one answer about a record that is not there and about one the
+// caller may not know of.
+func absent() error { return &crm.Error{Kind: crm.NotFound, Msg: "not found"} }
+
+func lacks(permission string) error {
+	msg := "you need the permission " + permission
+	return &crm.Error{Kind: crm.Denied, Msg: msg, Reasons: []string{msg}}
+}
+
+func stranger() error {
+	return &crm.Error{Kind: crm.Denied, Msg: "this instance does not know you; ask its operator for an assignment"}
 }

@@ -2,39 +2,202 @@ package access
 
 import (
 	"context"
+	"slices"
+	"strings"
 
 	"meridian/instance/crm"
+	"meridian/instance/store"
 )
 
 // ListAgreements lists agreements in force or to come; with all, also those
 // ended or expired.
 func (d *Door) ListAgreements(ctx context.Context, c crm.Caller, all bool) ([]crm.Agreement, error) {
-	return nil, unbuilt
+	a, err := d.permit(ctx, c, "agreement.read")
+	if err != nil {
+		return nil, err
+	}
+	as, err := d.store.Agreements(ctx, all)
+	if err != nil {
+		return nil, err
+	}
+	decision := a.decision("agreement.read", accountEntity)
+	for _, x := range as {
+		decision.Facts = append(decision.Facts, x.ID)
+	}
+	return as, d.journal.add(ctx, decision)
 }
 
 // CreateAgreement records an agreement. Its account is an id, or
 // "source_id:AAPL" by the key of the account entity.
-func (d *Door) CreateAgreement(ctx context.Context, c crm.Caller, a crm.Agreement) (crm.Agreement, error) {
-	return crm.Agreement{}, unbuilt
+func (d *Door) CreateAgreement(ctx context.Context, c crm.Caller, g crm.Agreement) (crm.Agreement, error) {
+	var created crm.Agreement
+	err := d.permitted(ctx, c, "agreement.write", func(ctx context.Context, a asking) error {
+		g, err := d.complete(ctx, c, g)
+		if err != nil {
+			return err
+		}
+		return d.recordFact(ctx, a, func(ctx context.Context, tx *store.Tx) (store.Decision, error) {
+			created, err = tx.AddAgreement(ctx, g)
+			return store.Decision{Action: "agreement.create", Entity: accountEntity, Records: []crm.RecordID{g.Account}, Facts: []string{created.ID}}, err
+		})
+	})
+	return created, err
 }
 
 // EndAgreement ends an agreement now. What it said until now stays recorded.
 func (d *Door) EndAgreement(ctx context.Context, c crm.Caller, id, reason string) (crm.Agreement, error) {
-	return crm.Agreement{}, unbuilt
+	var ended crm.Agreement
+	err := d.permitted(ctx, c, "agreement.write", func(ctx context.Context, a asking) error {
+		if _, err := crm.ParseRecordID(id); err != nil {
+			return absent()
+		}
+		return d.recordFact(ctx, a, func(ctx context.Context, tx *store.Tx) (_ store.Decision, err error) {
+			ended, err = tx.EndAgreement(ctx, id, c.Subject, reason)
+			return store.Decision{Action: "agreement.end", Entity: accountEntity, Records: []crm.RecordID{ended.Account}, Facts: []string{id}}, err
+		})
+	})
+	return ended, err
 }
 
-// Judge records the caller's judgement about a record they can read.
-func (d *Door) Judge(ctx context.Context, c crm.Caller, g crm.Grant) (crm.Grant, error) {
-	return crm.Grant{}, unbuilt
+// permitted runs f, which ends in recordFact, for a caller who holds a
+// permission at that moment.
+func (d *Door) permitted(ctx context.Context, c crm.Caller, permission string, f func(context.Context, asking) error) error {
+	if err := d.Permit(ctx, c, permission); err != nil {
+		return err
+	}
+	_, err := d.under(ctx, c, func(ctx context.Context, a asking) (int64, error) {
+		ok, err := a.engine.Permit(ctx, a.subject, permission)
+		switch {
+		case err != nil:
+			return 0, err
+		case !ok: // not any more
+			return 0, lacks(permission)
+		}
+		return a.subject.Stamp, f(ctx, a)
+	})
+	return err
 }
 
-// ListGrants lists the judgements in force about a record the caller can read.
-func (d *Door) ListGrants(ctx context.Context, c crm.Caller, entity string, record crm.RecordID) ([]crm.Grant, error) {
-	return nil, unbuilt
+// recordFact changes a fact and logs the decision in one transaction, if the
+// asking it was decided under still holds.
+func (d *Door) recordFact(ctx context.Context, a asking, change func(context.Context, *store.Tx) (store.Decision, error)) error {
+	return d.store.Tx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		if err := a.unmoved(ctx, tx); err != nil {
+			return err
+		}
+		if err := tx.Attribute(ctx, a.caller); err != nil {
+			return err
+		}
+		made, err := change(ctx, tx)
+		if err != nil {
+			return err
+		}
+		decision := a.decision(made.Action, made.Entity)
+		decision.Records, decision.Facts = made.Records, made.Facts
+		return tx.LogDecisions(ctx, []store.Decision{decision})
+	})
 }
 
-// EndGrant ends a judgement now: its giver's own, or anybody's for who may
-// write facts.
-func (d *Door) EndGrant(ctx context.Context, c crm.Caller, id, reason string) (crm.Grant, error) {
-	return crm.Grant{}, unbuilt
+// agreedActions are what an agreement can open.
+var agreedActions = []string{string(crm.ActionRead), string(crm.ActionUpdate), string(crm.ActionPublish)}
+
+// complete fills in what an agreement leaves open and checks what it says.
+func (d *Door) complete(ctx context.Context, c crm.Caller, g crm.Agreement) (crm.Agreement, error) {
+	_, now, err := d.store.Stamp(ctx)
+	if err != nil {
+		return g, err
+	}
+	g.By, g.Ended = c.Subject, false
+	if g.From.IsZero() {
+		g.From = now
+	}
+	if g.To.IsZero() {
+		g.To = crm.Forever
+	}
+	if g.Effect == "" {
+		g.Effect = crm.EffectOpen
+	}
+	// "amer/sales" at amer is its own department sales.
+	g.Department = strings.TrimPrefix(g.Department, d.instance+"/")
+	if err := g.Validate(); err != nil {
+		return g, err
+	}
+	if len(g.Actions) == 0 {
+		g.Actions = []string{string(crm.ActionRead), string(crm.ActionPublish)}
+	}
+	if len(g.Groups) == 0 {
+		g.Groups = []string{"core"}
+	}
+	for _, action := range g.Actions {
+		if !slices.Contains(agreedActions, action) {
+			return g, crm.FieldErrorf("actions", "an agreement opens %s, not %q", strings.Join(agreedActions, ", "), action)
+		}
+	}
+	if err := d.knowsGroups(g.Groups); err != nil {
+		return g, err
+	}
+	if err := d.knowsDepartment(ctx, "department", g.Department); err != nil {
+		return g, err
+	}
+	g.Account, err = d.account(ctx, string(g.Account))
+	return g, err
+}
+
+// account resolves an account given by id or by key, for who may write
+// agreements about any.
+func (d *Door) account(ctx context.Context, name string) (crm.RecordID, error) {
+	def, err := d.definition(accountEntity)
+	if err != nil {
+		return "", err
+	}
+	none := crm.FieldErrorf("account", "there is no such account; give its id, or %s:<value>", def.Key)
+	if key, ok := strings.CutPrefix(name, def.Key+":"); ok && def.Key != "" {
+		found, err := d.store.FindByKey(ctx, accountEntity, []string{key})
+		if err != nil {
+			return "", err
+		}
+		if id, ok := found[key]; ok {
+			return id, nil
+		}
+		return "", none
+	}
+	id, err := crm.ParseRecordID(name)
+	if err != nil {
+		return "", none
+	}
+	found, err := d.store.Load(ctx, accountEntity, []crm.RecordID{id})
+	if err != nil {
+		return "", err
+	}
+	if _, ok := found[id]; !ok {
+		return "", none
+	}
+	return id, nil
+}
+
+// knowsGroups refuses field groups that no entity has.
+func (d *Door) knowsGroups(groups []string) error {
+	var known []string
+	for _, def := range d.store.Definitions() {
+		known = append(known, def.Groups()...)
+	}
+	for _, g := range groups {
+		if !slices.Contains(known, g) {
+			return crm.FieldErrorf("groups", "no entity has a field group %q", g)
+		}
+	}
+	return nil
+}
+
+// knowsDepartment refuses a department of this instance that is not there.
+// Those of other instances, "emea/dach-sales", are theirs to know.
+func (d *Door) knowsDepartment(ctx context.Context, field, department string) error {
+	if instance, rest, foreign := strings.Cut(department, "/"); foreign && instance != "" && rest != "" {
+		return nil
+	}
+	has, err := d.store.HasDepartment(ctx, department)
+	if err == nil && !has {
+		err = crm.FieldErrorf(field, "this instance has no department %q; one of another instance is named <instance>/<department>", department)
+	}
+	return err
 }

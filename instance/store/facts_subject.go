@@ -123,22 +123,25 @@ func fresh(ctx context.Context, q queries, load func() (crm.Subject, bool, error
 	return load()
 }
 
+const contractColumns = `id, source, destination, entity, territories, segments, departments, groups, jurisdictions, purpose, legal_basis,
+  arrives_department, arrives_sensitivity, begins, valid_to`
+
+func scanContract(row pgx.CollectableRow) (crm.Contract, error) {
+	var c crm.Contract
+	err := row.Scan(&c.ID, &c.Source, &c.Destination, &c.Entity, &c.Territories, &c.Segments, &c.Departments, &c.Groups,
+		&c.Jurisdictions, &c.Purpose, &c.LegalBasis, &c.Arrives.Department, &c.Arrives.Sensitivity, &c.From, &c.To)
+	c.From, c.To = c.From.UTC(), c.To.UTC()
+	return c, err
+}
+
 // Contracts lists the contracts in force or to come.
 func (s *Store) Contracts(ctx context.Context) ([]crm.Contract, error) {
-	rows, err := s.pool.Query(ctx, `
-		select id, source, destination, entity, territories, segments, departments, groups, jurisdictions, purpose, legal_basis,
-		  arrives_department, arrives_sensitivity, begins, valid_to
-		from fact.contract where recorded_to = 'infinity' and valid_to > statement_timestamp() order by id`)
+	rows, err := s.pool.Query(ctx, `select `+contractColumns+` from fact.contract
+		where recorded_to = 'infinity' and valid_to > statement_timestamp() order by id`)
 	if err != nil {
 		return nil, pgErr(err, "list contracts")
 	}
-	cs, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (crm.Contract, error) {
-		var c crm.Contract
-		err := row.Scan(&c.ID, &c.Source, &c.Destination, &c.Entity, &c.Territories, &c.Segments, &c.Departments, &c.Groups,
-			&c.Jurisdictions, &c.Purpose, &c.LegalBasis, &c.Arrives.Department, &c.Arrives.Sensitivity, &c.From, &c.To)
-		c.From, c.To = c.From.UTC(), c.To.UTC()
-		return c, err
-	})
+	cs, err := pgx.CollectRows(rows, scanContract)
 	return cs, pgErr(err, "list contracts")
 }
 
@@ -150,6 +153,12 @@ func (s *Store) Placed(ctx context.Context, territory, segment string) (knownTer
 	return knownTerritory, knownSegment, pgErr(err, "look up placement")
 }
 
+// HasDepartment says whether this instance has a department.
+func (s *Store) HasDepartment(ctx context.Context, id string) (has bool, err error) {
+	err = s.pool.QueryRow(ctx, `select exists (select from fact.department_now where id = $1)`, id).Scan(&has)
+	return has, pgErr(err, "look up department")
+}
+
 // Holds says whether a subject exists, and whether it has a role.
 func (s *Store) Holds(ctx context.Context, id crm.SubjectID, role string) (exists, holds bool, err error) {
 	err = s.pool.QueryRow(ctx, `select $2 = any (roles) from fact.subject_now where id = $1`, string(id), role).Scan(&holds)
@@ -157,4 +166,19 @@ func (s *Store) Holds(ctx context.Context, id crm.SubjectID, role string) (exist
 		return false, false, nil
 	}
 	return err == nil, holds, pgErr(err, "look up subject")
+}
+
+// Contract is a contract as this instance signed it; false if it is not in
+// force now.
+func (t *Tx) Contract(ctx context.Context, id string) (crm.Contract, bool, error) {
+	rows, err := t.tx.Query(ctx, `select `+contractColumns+` from fact.contract
+		where id = $1 and recorded_to = 'infinity' and valid_from <= statement_timestamp() and statement_timestamp() < valid_to`, id)
+	if err != nil {
+		return crm.Contract{}, false, pgErr(err, "read contract %s", id)
+	}
+	c, err := pgx.CollectExactlyOneRow(rows, scanContract)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return crm.Contract{}, false, nil
+	}
+	return c, err == nil, pgErr(err, "read contract %s", id)
 }
