@@ -34,17 +34,24 @@ func KeysIn(data string) string { return filepath.Join(data, "keys") }
 
 // Endpoint is where an instance of the fleet in a data folder is served.
 func Endpoint(data, name string) (string, error) {
-	endpoints, err := Folder(data).endpoints()
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", crm.Errorf(crm.Unavailable, "there is no fleet in %s: start one with meridian up, or name its folder with --data", data)
-	}
+	all, err := Endpoints(data)
 	if err != nil {
 		return "", err
 	}
-	if at, ok := endpoints.Instances[name]; ok {
+	if at, ok := all[name]; ok {
 		return at, nil
 	}
 	return "", crm.Errorf(crm.NotFound, "the fleet in %s has no instance %q", data, name)
+}
+
+// Endpoints are where the instances of the fleet in a data folder are served,
+// by name.
+func Endpoints(data string) (map[string]string, error) {
+	endpoints, err := Folder(data).endpoints()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, crm.Errorf(crm.Unavailable, "there is no fleet in %s: start one with meridian up, or name its folder with --data", data)
+	}
+	return endpoints.Instances, err
 }
 
 // endpoints are the public addresses of the fleet.
