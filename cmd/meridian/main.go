@@ -31,6 +31,7 @@ type cli struct {
 	Plugin    pluginCmd    `cmd:"" help:"Plugins of an instance."`
 	Load      loadCmd      `cmd:"" help:"Loads from legacy systems."`
 	Exchange  exchangeCmd  `cmd:"" help:"Exchange between instances."`
+	Doctor    doctorCmd    `cmd:"" help:"Look whether instances are well."`
 	Version   versionCmd   `cmd:"" help:"Print the version of this build."`
 }
 
