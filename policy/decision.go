@@ -12,8 +12,9 @@ import (
 	"github.com/open-policy-agent/opa/v1/rego"
 )
 
-// Facts are the current facts about one record, as known values. Ended ones and
-// those about other records are ignored.
+// Facts are the facts about one record that are recorded now (not superseded),
+// as known values. Whether one is in force rules read from its dates; those
+// about other records are ignored.
 type Facts struct {
 	Agreements []crm.Agreement
 	Grants     []Grant
@@ -138,7 +139,7 @@ func yes(rs rego.ResultSet) bool {
 func (f Facts) about(entity string, id, account crm.RecordID) map[*facts][]fact {
 	out := map[*facts][]fact{}
 	for _, a := range f.Agreements {
-		if a.Account == account && !a.Ended {
+		if a.Account == account {
 			t := factTables["agreement"]
 			out[t] = append(out[t], fact{a.ID, object(
 				"account", ast.StringTerm(string(a.Account)),
@@ -152,7 +153,7 @@ func (f Facts) about(entity string, id, account crm.RecordID) map[*facts][]fact 
 		}
 	}
 	for _, g := range f.Grants {
-		if (g.Record == id || entity != "account" && g.Record == account) && !g.Ended {
+		if g.Record == id || entity != "account" && g.Record == account {
 			t := factTables["grant"]
 			out[t] = append(out[t], fact{g.ID, object(
 				"record", ast.StringTerm(string(g.Record)),

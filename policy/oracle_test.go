@@ -151,9 +151,16 @@ func ids(as map[crm.RecordID]answer) []string {
 const explainEvery = 4
 
 func explained(t *testing.T, e *policy.Engine, s crm.Subject, a crm.Action, w world) map[crm.RecordID]answer {
-	facts := policy.Facts{Agreements: w.agreements}
-	for _, g := range w.grants {
-		facts.Grants = append(facts.Grants, policy.Grant{Grant: g.Grant, Suspended: g.suspended})
+	var facts policy.Facts
+	for _, x := range w.agreements {
+		if !x.Ended { // superseded in the database
+			facts.Agreements = append(facts.Agreements, x)
+		}
+	}
+	for _, x := range w.grants {
+		if !x.Ended {
+			facts.Grants = append(facts.Grants, policy.Grant{Grant: x.Grant, Suspended: x.suspended})
+		}
 	}
 	out := map[crm.RecordID]answer{}
 	for i, id := range w.ids {

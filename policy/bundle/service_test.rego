@@ -1,0 +1,33 @@
+package meridian.service_test
+
+import data.meridian.service
+
+with_role(role) := {"id": "x@amer", "kind": "person", "roles": [role]}
+
+test_officers_keep_facts_and_policy if {
+	every p in ["agreement.read", "agreement.write", "policy.read", "policy.test", "explain.any"] {
+		service.permit(with_role("officer"), p)
+		not service.permit(with_role("ops"), p)
+		not service.permit(with_role("rep"), p)
+	}
+}
+
+test_operators_and_integrators_see_the_machinery if {
+	every p in ["exchange.read", "plugin.read", "load.read", "instance.read"] {
+		every role in ["ops", "integrator", "officer"] {
+			service.permit(with_role(role), p)
+		}
+		not service.permit(with_role("manager"), p)
+	}
+}
+
+test_loads_are_run_by_loaders_and_operators if {
+	service.permit(with_role("loader"), "load.run")
+	service.permit(with_role("ops"), "load.run")
+	not service.permit(with_role("officer"), "load.run")
+	not service.permit(with_role("loader"), "load.read")
+}
+
+test_everybody_sees_the_schema if service.permit(with_role("none"), "schema.read")
+
+test_unknown_permissions_are_nobodys if not service.permit(with_role("officer"), "everything")

@@ -1,0 +1,235 @@
+package policy_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"meridian/instance/crm"
+	"meridian/policy"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// oneGround is a bundle whose ground g looks at the record and whose ground h
+// looks at an agreement; further rules follow in more.
+func oneGround(g, h, more string) map[string]string {
+	return map[string]string{"service.rego": serviceModule, "rules.rego": `package meridian.rules
+
+grounds := {
+	"g": {"effect": "opens", "text": "g"},
+	"h": {"effect": "opens", "fact": "agreement", "text": "h"},
+	"w": {"effect": "closes", "fact": "grant", "text": "w"},
+}
+
+` + define("g", []string{"ask", "record", "now"}, "\t"+g) +
+		define("h", []string{"ask", "record", "fact", "now"}, "\t"+h) + `
+g_reveals(_, _, _, group) if group == "core"
+
+h_reveals(_, _, fact, _, group) if group in fact.groups
+
+w(ask, _, fact, _) if fact.key in ask.subject.keys
+
+` + more}
+}
+
+var asker = crm.Subject{
+	ID: "rep@amer", Kind: crm.KindPerson, Instance: "amer", Roles: []string{"rep"}, Clearance: 2,
+	Territories: []string{"US", "US-CA"}, Departments: []string{"sales"}, AllSegments: true,
+	Relationships: []crm.Relationship{{Department: "legal", Actions: []string{"read"}}, {Department: "tax", Actions: []string{"update"}}},
+}
+
+// A condition of the ground g, or h where it speaks of a fact, and its SQL.
+func TestTranslates(t *testing.T) {
+	for _, c := range []struct{ rego, more, sql string }{
+		{rego: `record.territory in ask.subject.territories`, sql: `r.territory = any($1::text[])`},
+		{rego: `record.territory in ask.subject.segments`, sql: `false`},
+		{rego: `not record.territory in ask.subject.segments`, sql: `true`},
+		{rego: `record.sensitivity <= ask.subject.clearance`, sql: `r.sensitivity <= $1::bigint`},
+		{rego: `ask.subject.clearance < record.sensitivity`, sql: `r.sensitivity > $1::bigint`},
+		{rego: `record.sensitivity in {1, 2}`, sql: `r.sensitivity = any($1::bigint[])`},
+		{rego: `record.home == ask.subject.instance`, sql: `r.home = $1::text`},
+		{rego: `record.home != "emea"`, sql: `r.home <> $1::text`},
+		{rego: `record.home < "emea"`, sql: `r.home collate "C" < $1::text`},
+		{rego: `record.home >= record.owner`, sql: `r.home collate "C" >= r.owner`},
+		{rego: `startswith(record.segment, "Financials/")`, sql: `starts_with(r.segment, $1::text)`},
+		{rego: `not record.home == "emea"`, sql: `((r.home = $1::text) is not true)`},
+		{rego: `record.pinned == true`, sql: `r.pinned = $1::boolean`},
+		{rego: `"core" in record.withheld`, sql: `$1::text = any(r.withheld)`},
+		{rego: `record.withheld != []`, sql: `cardinality(r.withheld) <> 0`},
+		{rego: `record.created < now`, sql: `r.created < statement_timestamp()`},
+		{rego: `record.created >= "2026-01-01T00:00:00.000000Z"`, sql: `r.created >= $1::timestamptz`},
+		{rego: `record.id == record.account`, sql: `r.id = r.account`},
+		{rego: `record.owner == record.id`, sql: `r.owner = r.id::text`},
+		{rego: `record.id in ["018f0000-0000-7000-8000-000000000001"]`, sql: `r.id = any($1::uuid[])`},
+		{rego: "x := record.home\n\tx == \"emea\"", sql: `r.home = $1::text`},
+		{rego: "some x in ask.subject.territories\n\trecord.territory == x", sql: `(r.territory = $1::text or r.territory = $2::text)`},
+		{rego: "every x in ask.subject.territories { record.territory != x }", sql: `(r.territory <> $1::text and r.territory <> $2::text)`},
+		{rego: `record.department in {rel.department | some rel in ask.subject.relationships; ask.action in rel.actions}`, sql: `r.department = any($1::text[])`},
+		{rego: `"manager" in ask.subject.roles`, sql: `false`},
+		{rego: `ask.subject.all_segments`, sql: `true`},
+		{rego: `ask.entity == "contact"`, sql: `true`},
+		{rego: `either(record)`, more: "either(record) if record.home == \"a\"\n\neither(record) if record.owner == \"b\"\n",
+			sql: `(r.home = $1::text or r.owner = $2::text)`},
+		{rego: `not either(record)`, more: "either(record) if record.home == \"a\"\n\neither(record) if record.owner == \"b\"\n",
+			sql: `(((r.home = $1::text) is not true) and ((r.owner = $2::text) is not true))`},
+		{rego: `fact.department in ask.subject.departments`,
+			sql: `exists (select from fact.agreement f where f.account = r.account and f.recorded_to = 'infinity' and f.department = any($1::text[]))`},
+		{rego: `fact.department == record.department`,
+			sql: `exists (select from fact.agreement f where f.account = r.account and f.recorded_to = 'infinity' and f.department = r.department)`},
+		{rego: "\"read\" in fact.actions\n\tnow < fact.valid_to",
+			sql: `exists (select from fact.agreement f where f.account = r.account and f.recorded_to = 'infinity' and ($1::text = any(f.actions) and statement_timestamp() < f.valid_to))`},
+		{rego: `fact.department in ask.subject.segments`, sql: `false`},
+	} {
+		g, h := c.rego, "ask.action == \"never\""
+		if strings.Contains(c.rego, "fact.") {
+			g, h = h, g
+		}
+		e := compiled(t, oneGround(g, h, c.more))
+		f, err := e.Filter(t.Context(), asker, crm.ActionRead, "contact", []string{"core"})
+		if err != nil {
+			t.Errorf("%s: %v", c.rego, err)
+			continue
+		}
+		var a policy.Args
+		if got := f.Where(&a); got != c.sql {
+			t.Errorf("%s\n got %s\nwant %s", c.rego, got, c.sql)
+		}
+	}
+}
+
+func compiled(t *testing.T, modules map[string]string) *policy.Engine {
+	t.Helper()
+	b, err := policy.NewBundle(modules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, problems := policy.Compile(t.Context(), b)
+	if len(problems) > 0 {
+		t.Fatalf("%q\n%s", problems, modules["rules.rego"])
+	}
+	return e
+}
+
+// What the translator does not know keeps a bundle from being activated, also
+// in one alternative of several and under `not`.
+func TestRefuses(t *testing.T) {
+	const helper = "helper(record) if record.home == \"a\"\n"
+	for name, c := range map[string]struct{ rego, more, problem string }{
+		"index into the row":       {rego: `record[0] == "never"`, problem: "is not known"},
+		"computed column":          {rego: `record[ask.action] == "never"`, problem: "is not known"},
+		"unknown column":           {rego: `record.revenue == "x"`, problem: `"revenue" is not known`},
+		"unknown part of fact":     {rego: `fact.entity == "x"`, problem: `"entity" is not known`},
+		"part of a column":         {rego: `record.home.city == "x"`, problem: "has no parts"},
+		"misspelt subject":         {rego: `not "x" in ask.subjct.roles`, problem: `"subjct" is not known`},
+		"misspelt subject part":    {rego: `not ask.subject.clearence > 3`, problem: `"clearence" is not known`},
+		"misspelt relation":        {rego: "some rel in ask.subject.relationships\n\trecord.home == rel.departement", problem: `"departement" is not known`},
+		"misspelt in a helper":     {rego: `helper(record)`, more: `helper(row) if not row.hom == "a"`, problem: `"hom" is not known`},
+		"misspelt function":        {rego: `not helpr(record)`, more: helper, problem: "undefined function"},
+		"misspelt rule":            {rego: `not data.meridian.rules.frozn`, problem: "is not defined"},
+		"unused rule":              {rego: `record.home == "a"`, more: helper, problem: "no ground uses helper"},
+		"input":                    {rego: `input.record.home == "a"`, problem: "not at input"},
+		"element of a list column": {rego: `record.withheld[0] == "core"`, problem: "does not translate"},
+		"iterating a list column":  {rego: "some x in record.withheld\n\tx == \"core\"", problem: "does not translate"},
+		"every over a list column": {rego: `every x in record.withheld { x == "core" }`, problem: "does not translate"},
+		"list with a list":         {rego: `record.withheld == ["core"]`, problem: "compared with [] only"},
+		"list of another order":    {rego: `record.withheld < []`, problem: "compared with [] only"},
+		"set with a column":        {rego: `record.home in {record.owner, "a"}`, problem: "list with a column"},
+		"column in a column":       {rego: `record.home in record.withheld`, problem: "only a known value"},
+		"arithmetic":               {rego: `record.sensitivity + 1 < 3`, problem: "does not translate"},
+		"count":                    {rego: `count(record.withheld) == 0`, problem: "does not translate"},
+		"lower":                    {rego: `lower(record.home) == "a"`, problem: "does not translate"},
+		"contains":                 {rego: `contains(record.home, "a")`, problem: "does not translate"},
+		"prefix of a constant":     {rego: `startswith("abc", record.home)`, problem: "does not translate"},
+		"column alone":             {rego: `record.pinned`, problem: "may not stand alone"},
+		"not column alone":         {rego: `not record.pinned`, problem: "may not stand alone"},
+		"column with itself":       {rego: `record.pinned == record.pinned`, problem: "may not stand alone"},
+		"text with a number":       {rego: `record.home == 3`, problem: "cannot be compared"},
+		"number with a text":       {rego: `record.sensitivity < "3"`, problem: "cannot be compared"},
+		"fraction":                 {rego: `record.sensitivity < 2.5`, problem: "cannot be compared"},
+		"null":                     {rego: `record.home == null`, problem: "cannot be compared"},
+		"mixed list":               {rego: `record.home in ["a", 3]`, problem: "cannot be compared"},
+		"object":                   {rego: `record.home == {"a": 1}`, problem: "does not translate"},
+		"columns of two kinds":     {rego: `record.home == record.sensitivity`, problem: "home is text and sensitivity is bigint"},
+		"order of ids":             {rego: `record.id < record.account`, problem: "has no order"},
+		"order of flags":           {rego: `record.pinned < true`, problem: "has no order"},
+		"id that is none":          {rego: `record.id == "x"`, problem: "is not a record id"},
+		"id in capitals":           {rego: `record.id == "018F0000-0000-7000-8000-000000000001"`, problem: "is not a record id"},
+		"date for an instant":      {rego: `record.created < "2026-01-01"`, problem: "is not an instant"},
+		"text with a zero byte":    {rego: `record.home == "a\u0000b"`, problem: "no column can hold"},
+		"with":                     {rego: `helper(record) with input as {}`, more: helper, problem: "`with` is for tests"},
+		"else":                     {rego: `helper(record)`, more: "helper(record) if {\n\trecord.home == \"a\"\n} else if record.home == \"b\"", problem: "no else"},
+		"default":                  {rego: `not helper(record)`, more: helper + "\ndefault helper(_) := false\n", problem: "no default"},
+		"value of a row":           {rego: `helper(record) == "x"`, more: `helper(record) := record.home`, problem: "may only say yes or nothing"},
+		"comprehension of a row":   {rego: `record.home in {x | some x in ask.subject.territories; x != record.owner}`, problem: "does not translate"},
+		"clock":                    {rego: `time.now_ns() > 0`, problem: "undefined function time.now_ns"},
+		"network":                  {rego: `http.send({"url": record.home}).status_code == 200`, problem: "undefined function http.send"},
+		"chance":                   {rego: `rand.intn(record.home, 2) == 1`, problem: "undefined function rand.intn"},
+		"pattern":                  {rego: `regex.match("a.*", record.home)`, problem: "undefined function regex.match"},
+		"operator's name":          {rego: `eq(record.home, "a")`, more: `eq(a, b) if a != b`, problem: "is the name of an operator"},
+		"one of two alternatives":  {rego: `helper(record)`, more: helper + "\nhelper(record) if record.withheld[0] == \"x\"\n", problem: "does not translate"},
+		"under not":                {rego: `not helper(record)`, more: helper + "\nhelper(record) if record.withheld[0] == \"x\"\n", problem: "does not translate"},
+		"for one role alone":       {rego: "\"auditor\" in ask.subject.roles\n\trecord.withheld[0] == \"x\"", problem: "does not translate"},
+		"for one action alone":     {rego: "ask.action == \"withhold\"\n\trecord.withheld[0] == \"x\"", problem: "does not translate"},
+		"for other instances":      {rego: "ask.subject.kind == \"instance\"\n\trecord.withheld[0] == \"x\"", problem: "does not translate"},
+		"for one entity alone":     {rego: "ask.entity == \"lead\"\n\trecord.withheld[0] == \"x\"", problem: "does not translate"},
+	} {
+		g, h := c.rego, "fact.department == \"a\""
+		if strings.Contains(c.rego, "fact.") {
+			g, h = `record.home == "a"`, c.rego
+		}
+		expectProblem(t, name, oneGround(g, h, c.more), c.problem)
+	}
+}
+
+// The frame of a bundle: its declarations, packages and entry points.
+func TestRefusesFrames(t *testing.T) {
+	good := oneGround(`record.home == "a"`, `fact.department == "a"`, "")
+	change := func(path, old, by string) map[string]string {
+		return map[string]string{
+			"rules.rego": strings.Replace(good["rules.rego"], old, by, 1), "service.rego": good["service.rego"], path: strings.Replace(good[path], old, by, 1),
+		}
+	}
+	expectProblem(t, "no grounds", map[string]string{"rules.rego": "package meridian.rules\n", "service.rego": serviceModule}, "declares no grounds")
+	expectProblem(t, "unknown effect", change("rules.rego", `"w": {"effect": "closes"`, `"w": {"effect": "shuts"`), "opens or closes")
+	expectProblem(t, "unknown attribute", change("rules.rego", `"text": "w"`, `"text": "w", "facts": "x"`), `"facts" is not an attribute`)
+	expectProblem(t, "unknown fact", change("rules.rego", `"fact": "grant"`, `"fact": "grants"`), "no facts of this kind")
+	expectProblem(t, "no text", change("rules.rego", `, "text": "w"`, ``), "say in text")
+	expectProblem(t, "ground without function", change("rules.rego", `"w": {`, `"v": {`), "rules.v is not defined")
+	expectProblem(t, "misspelt ground function", change("rules.rego", "w(ask", "ww(ask"), "rules.w is not defined")
+	expectProblem(t, "no reveals", change("rules.rego", "g_reveals(", "g_reveal("), "rules.g_reveals is not defined")
+	expectProblem(t, "too few arguments", change("rules.rego", "w(ask, _, fact, _)", "w(ask, _, fact)"), "rules.w takes [ask record fact now]")
+	expectProblem(t, "another value", change("rules.rego", "w(ask, _, fact, _) if", "w(ask, _, fact, _) := \"yes\" if"), "rules.w says yes or nothing")
+	expectProblem(t, "no permit", change("service.rego", "permit(", "permits("), "service.permit is not defined")
+	other := change("rules.rego", "", "")
+	other["extra.rego"] = "package meridian.rule\n\nx := 1\n"
+	expectProblem(t, "misspelt package", other, "holds no rules")
+}
+
+func expectProblem(t *testing.T, name string, modules map[string]string, problem string) {
+	t.Helper()
+	b, err := policy.NewBundle(modules)
+	if err != nil {
+		t.Errorf("%s: %v\n%s", name, err, modules["rules.rego"])
+		return
+	}
+	e, err := policy.New(t.Context(), b)
+	refusal, ok := errors.AsType[*crm.Error](err)
+	if e != nil || !ok || refusal.Kind != crm.Invalid {
+		t.Errorf("%s: the bundle was activated, or refused without a reason: %v", name, err)
+		return
+	}
+	if !strings.Contains(strings.Join(refusal.Reasons, "\n"), problem) {
+		t.Errorf("%s: got %q, want one with %q", name, refusal.Reasons, problem)
+	}
+}
+
+func TestZeroFilterShowsNothing(t *testing.T) {
+	var f policy.Filter
+	var a policy.Args
+	include, exclude := f.Branches(&a)
+	got := []any{f.Where(&a), f.Reveals("core", &a), include, exclude, a.Values()}
+	if diff := cmp.Diff([]any{"false", "false", []string(nil), "true", []any(nil)}, got); diff != "" {
+		t.Error(diff)
+	}
+}
