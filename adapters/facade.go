@@ -25,6 +25,10 @@ const (
 	CanProbe = "probe"
 )
 
+// PositionEvery is how far apart the positions that a facade emits may be:
+// batches end at a position.
+const PositionEvery = 100
+
 // Facade stands in front of one legacy system. Methods are safe for
 // concurrent use. adaptertest holds what every facade must do.
 type Facade interface {
@@ -36,7 +40,7 @@ type Facade interface {
 	// Discover lists the streams, in the same order every time.
 	Discover(ctx context.Context) ([]*facadev1.Stream, error)
 	// Read emits what follows a position, in the order of the source: rows,
-	// rejects, progress, and after at most some thousand records a position up
+	// rejects, progress, and at least every PositionEvery records a position up
 	// to which everything has been emitted. Records that are neither row nor
 	// reject were filtered. Reading from a position emitted earlier gives the
 	// same rest. It ends with a last position, or as soon as emit or ctx fails.

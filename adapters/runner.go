@@ -30,11 +30,15 @@ type Source interface {
 // Runner drives what a facade reads into an instance.
 type Runner struct {
 	Loads  facadev1connect.LoadServiceClient
-	Batch  int           // records per transaction; 500 if zero
+	Batch  int           // records per transaction, at most MaxBatch; 500 if zero
 	Every  time.Duration // between progress lines; 5 s if zero
 	Log    *slog.Logger
 	Notify func(*facadev1.Balance, *facadev1.Progress) // after every batch, if set
 }
+
+// MaxBatch is the largest batch that can be asked for: an instance takes 1000
+// records in one transaction, and a batch runs on to the next position.
+const MaxBatch = 1000 - PositionEvery
 
 const (
 	defaultBatch = 500
@@ -95,7 +99,7 @@ func (r *run) stream(ctx context.Context, f Source, stream string, from *facadev
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer close(batches)
-		b := batcher{load: r.load, size: max(r.Batch, 0), last: from, send: func(req *facadev1.ApplyRequest) error {
+		b := batcher{load: r.load, size: min(r.Batch, MaxBatch), last: from, send: func(req *facadev1.ApplyRequest) error {
 			select {
 			case batches <- req:
 				return nil
@@ -103,7 +107,7 @@ func (r *run) stream(ctx context.Context, f Source, stream string, from *facadev
 				return gctx.Err()
 			}
 		}}
-		if b.size == 0 {
+		if b.size <= 0 {
 			b.size = defaultBatch
 		}
 		if err := f.Read(gctx, stream, from, b.take); err != nil {

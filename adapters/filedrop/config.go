@@ -12,6 +12,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"meridian/adapters"
 	"meridian/adapters/mapping"
 )
 
@@ -53,7 +54,6 @@ type FeedConfig struct {
 const (
 	defaultPoll  = 200 * time.Millisecond
 	defaultBatch = 500
-	maxBatch     = 5000 // what an instance accepts in one transaction
 )
 
 // ReadConfig reads and checks a configuration and resolves its paths.
@@ -102,8 +102,8 @@ func (c Config) validate() error {
 		return errors.New("folder: name the drop folder")
 	case c.Poll < 10*time.Millisecond:
 		return errors.New("poll: look at most every 10ms")
-	case c.Batch < 1 || c.Batch > maxBatch:
-		return fmt.Errorf("batch: give 1 to %d records", maxBatch)
+	case c.Batch < 1 || c.Batch > adapters.MaxBatch:
+		return fmt.Errorf("batch: give 1 to %d records", adapters.MaxBatch)
 	case len(c.Feeds) == 0:
 		return errors.New("feeds: name at least one feed")
 	}

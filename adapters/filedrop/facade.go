@@ -17,13 +17,11 @@ import (
 	recordv1 "meridian/proto/gen/meridian/record/v1"
 )
 
-// positionEvery is after how many records Read emits a position.
-const positionEvery = 100
 
 // configSchema describes the configuration file for tools.
 const configSchema = `{"type":"object","additionalProperties":false,"required":["name","service","token_file","folder","feeds"],"properties":{
 "name":{"type":"string"},"service":{"type":"string","format":"uri"},"token_file":{"type":"string"},"folder":{"type":"string"},"poll":{"type":"string"},
-"batch":{"type":"integer","minimum":1,"maximum":5000},"socket":{"type":"string"},"feeds":{"type":"array","minItems":1,"items":{"type":"object",
+"batch":{"type":"integer","minimum":1,"maximum":900},"socket":{"type":"string"},"feeds":{"type":"array","minItems":1,"items":{"type":"object",
 "additionalProperties":false,"required":["name","files","mapping"],"properties":{"name":{"type":"string"},"files":{"type":"string"},"mapping":{"type":"string"}}}}}}`
 
 // Spec is the facade's own description; it expires with the first mapping.
@@ -175,7 +173,7 @@ func read(ctx context.Context, m *mapping.Mapping, path string, from *facadev1.P
 			return err
 		}
 		at.Record, at.Offset = rec.Number, rec.End
-		if rec.Number%positionEvery == 0 {
+		if rec.Number%adapters.PositionEvery == 0 {
 			if err := mark(); err != nil {
 				return err
 			}

@@ -11,8 +11,8 @@ import (
 	facadev1 "meridian/proto/gen/meridian/facade/v1"
 )
 
-// maxBatch bounds one transaction.
-const maxBatch = 5000
+// maxBatch bounds one transaction, as the door does.
+const maxBatch = 1000
 
 // Apply upserts a batch and keeps the position in the same transaction. A
 // position that is already kept changes nothing and answers as it did.
@@ -97,20 +97,10 @@ func (s *Service) apply(ctx context.Context, c crm.Caller, b *batch) error {
 		}
 		return b.commit(ctx, tx, numbers, outcomes)
 	}
-	alone := func(outcomes []access.UpsertOutcome) error {
-		return s.store.Tx(ctx, func(ctx context.Context, tx *store.Tx) error { return commit(ctx, tx, outcomes) })
+	if len(rows) == 0 {
+		return s.store.Tx(ctx, func(ctx context.Context, tx *store.Tx) error { return commit(ctx, tx, nil) })
 	}
-	switch {
-	case len(rows) == 0:
-		return alone(nil)
-	case b.load.DryRun: // nothing is written but the load itself
-		outcomes, err := s.door.Upsert(ctx, c, access.UpsertRequest{Entity: b.load.Entity, Rows: rows, DryRun: true})
-		if err != nil {
-			return err
-		}
-		return alone(outcomes)
-	}
-	_, err := s.door.Upsert(ctx, c, access.UpsertRequest{Entity: b.load.Entity, Rows: rows, Commit: commit}) // I-load-1
+	_, err := s.door.Upsert(ctx, c, access.UpsertRequest{Entity: b.load.Entity, Rows: rows, DryRun: b.load.DryRun, Commit: commit}) // I-load-1
 	return err
 }
 
