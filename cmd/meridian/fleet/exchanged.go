@@ -5,8 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"connectrpc.com/connect"
-
 	"meridian/instance/crm"
 	exchangev1 "meridian/proto/gen/meridian/exchange/v1"
 )
@@ -28,7 +26,7 @@ func (r *run) waitExchanged(ctx context.Context) error {
 	err := poll(ctx, 100*time.Millisecond, func() (bool, error) {
 		all := map[*node]*exchangev1.GetStatusResponse{}
 		for _, n := range r.nodes {
-			resp, err := n.exchange().GetStatus(ctx, connect.NewRequest(&exchangev1.GetStatusRequest{}))
+			resp, err := n.exchange().GetStatus(ctx, &exchangev1.GetStatusRequest{})
 			if unavailable(err) {
 				behind = n.Name + " does not answer"
 				return false, n.child.hopelessly()
@@ -36,7 +34,7 @@ func (r *run) waitExchanged(ctx context.Context) error {
 			if err != nil {
 				return false, at(n, "exchange status", err)
 			}
-			all[n] = resp.Msg
+			all[n] = resp
 		}
 		behind = lagging(all)
 		if behind != "" {

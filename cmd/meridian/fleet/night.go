@@ -12,7 +12,6 @@ import (
 	"slices"
 	"time"
 
-	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"meridian/cmd/meridian/fleet/sample"
@@ -166,14 +165,14 @@ func (r *run) refresh(ctx context.Context, deliveries []*delivery) error {
 		if len(n.Feeds) == 0 {
 			continue
 		}
-		resp, err := n.loads().ListLoads(ctx, connect.NewRequest(&facadev1.ListLoadsRequest{Limit: 500}))
+		resp, err := n.loads().ListLoads(ctx, &facadev1.ListLoadsRequest{Limit: 500})
 		if unavailable(err) {
 			return nil // it is being restarted: what we know stays good
 		}
 		if err != nil {
 			return at(n, "list loads", err)
 		}
-		loads[n] = resp.Msg.Loads
+		loads[n] = resp.Loads
 	}
 	for _, d := range deliveries {
 		for _, l := range loads[d.node] {
@@ -267,21 +266,21 @@ func (r *run) agree(ctx context.Context) error {
 	for _, a := range r.file.Agreements {
 		n := r.node(a.At)
 		client := n.policy(a.By)
-		resp, err := client.ListAgreements(ctx, connect.NewRequest(&policyv1.ListAgreementsRequest{All: true}))
+		resp, err := client.ListAgreements(ctx, &policyv1.ListAgreementsRequest{All: true})
 		if err != nil {
 			return at(n, "list agreements", err)
 		}
 		for _, key := range a.Accounts {
 			// The document's name tells what a run that broke off has made.
 			document := fmt.Sprintf("fleet %s, %s, %s", r.file.Name, a.Department, key)
-			if slices.ContainsFunc(resp.Msg.Agreements, func(x *policyv1.Agreement) bool { return x.Document == document }) {
+			if slices.ContainsFunc(resp.Agreements, func(x *policyv1.Agreement) bool { return x.Document == document }) {
 				continue
 			}
 			now := time.Now()
-			_, err := client.CreateAgreement(ctx, connect.NewRequest(&policyv1.CreateAgreementRequest{Agreement: &policyv1.Agreement{
+			_, err := client.CreateAgreement(ctx, &policyv1.CreateAgreementRequest{Agreement: &policyv1.Agreement{
 				Account: "source_id:" + key, Department: a.Department, Effect: string(crm.EffectOpen), Groups: a.Groups,
 				From: timestamppb.New(now), To: timestamppb.New(now.AddDate(0, 0, a.Days)), Document: document, Reason: a.Reason,
-			}}))
+			}})
 			if err != nil {
 				return at(n, "agree on "+key, err)
 			}

@@ -9,8 +9,6 @@ import (
 	"reflect"
 	"time"
 
-	"connectrpc.com/connect"
-
 	"meridian/instance/crm"
 	"meridian/instance/identity"
 	pluginv1 "meridian/proto/gen/meridian/plugin/v1"
@@ -65,11 +63,11 @@ func (r *run) pids(ctx context.Context) (pids, error) {
 	p := pids{Up: os.Getpid(), Instances: map[string]int{}, Plugins: map[string]int{}}
 	for _, n := range r.nodes {
 		p.Instances[n.Name], _ = n.child.running()
-		resp, err := n.plugins().ListPlugins(ctx, connect.NewRequest(&pluginv1.ListPluginsRequest{}))
+		resp, err := n.plugins().ListPlugins(ctx, &pluginv1.ListPluginsRequest{})
 		if err != nil {
 			return p, at(n, "list plugins", err)
 		}
-		for _, s := range resp.Msg.Plugins {
+		for _, s := range resp.Plugins {
 			if s.Pid != 0 {
 				p.Plugins[s.Name+"@"+n.Name] = int(s.Pid)
 			}
