@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
+	"runtime/debug"
 	"slices"
 
 	"meridian/instance/crm"
@@ -109,7 +111,8 @@ func (p *plugin) record(ctx context.Context, hooks []Hook, r Record, op crm.Op) 
 // only, so that one record cannot take a batch down with it.
 func (p *plugin) step(ctx context.Context, h Hook, r Record, op crm.Op) (o Opinion) {
 	defer func() {
-		if cause := recover(); cause != nil {
+		if cause := recover(); cause != nil { // the stack is for the author; the cause may hold a value
+			slog.ErrorContext(ctx, "step broke down", "step", h.Step, "execution_id", r.Execution, "stack", string(debug.Stack()))
 			o = Opinion{Verdict: Failed, Findings: []Finding{{Code: "panic", Message: fmt.Sprintf("step %s broke down (%T)", h.Step, cause)}}}
 		}
 	}()

@@ -146,7 +146,7 @@ func phone(country, s string) string {
 		region = ""
 	}
 	e164 := international(region, s)
-	if international("", e164) != e164 { // a form that would change at the next write is none
+	if e164 != s && international("", e164) != e164 { // a form that would change at the next write is none
 		return s
 	}
 	return e164
@@ -181,12 +181,30 @@ func phoneFault(s string) (code, message string) {
 	if digits < shortestPhone || digits > longestPhone || strings.ContainsFunc(extension, func(r rune) bool { return r < '0' || r > '9' }) {
 		return "phone.invalid", "this is no phone number; give 5 to 15 digits, such as +49 30 1234567"
 	}
-	if strings.HasPrefix(number, "+") {
-		if _, err := phonenumbers.Parse(number, ""); err != nil {
-			return "phone.invalid", "no country has this calling code; give one such as +49 for Germany"
-		}
+	if strings.HasPrefix(number, "+") && !callable(number) {
+		return "phone.invalid", "no country has this calling code; give one such as +49 for Germany"
 	}
 	return "", ""
+}
+
+// callable reports whether an international number begins with the calling
+// code of a country or service: one to three digits, none a prefix of another.
+func callable(number string) bool {
+	known := phonenumbers.GetSupportedCallingCodes()
+	code, digits := 0, 0
+	for _, r := range number {
+		if r < '0' || r > '9' {
+			continue
+		}
+		code = code*10 + int(r-'0')
+		if digits++; digits > 3 {
+			return false
+		}
+		if known[code] {
+			return true
+		}
+	}
+	return false
 }
 
 // splitExtension cuts "ext. 12", "x12" or "#12" off a number.
