@@ -58,9 +58,6 @@ func (p *plan) governanceOf(ctx context.Context, draft Draft, n NewRow, accounts
 	s := p.asking.subject
 	if s.Kind == crm.KindPerson {
 		g.Owner = string(s.ID)
-		if len(s.Departments) == 1 {
-			g.Department = s.Departments[0]
-		}
 	}
 	if n.Department != "" {
 		if s.Kind == crm.KindPerson && !slices.Contains(s.Departments, n.Department) {
