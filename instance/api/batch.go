@@ -87,11 +87,24 @@ func sensitivity(n int64) error {
 // explained is the door's explanation. Whatever is wrong with the question, that
 // the caller may not know of the record comes first.
 func (s *server) explained(ctx context.Context, entity string, id crm.RecordID, action crm.Action, subject crm.SubjectID) (access.Explanation, error) {
+	if err := known(action); err != nil {
+		return access.Explanation{}, s.unlessUnexplained(ctx, entity, id, err)
+	}
 	e, err := s.Door.Explain(ctx, callerOf(ctx), entity, id, action, subject)
 	if err != nil && crm.KindOf(err) != crm.NotFound {
 		err = s.unlessUnexplained(ctx, entity, id, err)
 	}
 	return e, err
+}
+
+// known refuses a word that is no action; "" is the default one. Policy would
+// answer no to it, which reads like a decision.
+func known(a crm.Action) error {
+	switch a {
+	case "", crm.ActionRead, crm.ActionCreate, crm.ActionUpdate, crm.ActionDelete, crm.ActionShare, crm.ActionWithhold, crm.ActionPublish:
+		return nil
+	}
+	return crm.FieldErrorf("action", "say read, create, update, delete, share or withhold")
 }
 
 // unlessUnexplained is unlessHidden for explanations, which officers get of

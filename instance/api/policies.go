@@ -189,6 +189,9 @@ func (s policies) CheckBundle(ctx context.Context, req *policyv1.CheckBundleRequ
 }
 
 func (s policies) Eval(ctx context.Context, req *policyv1.EvalRequest) (*policyv1.EvalResponse, error) {
+	if err := known(crm.Action(req.Action)); err != nil {
+		return nil, err
+	}
 	sql, args, digest, err := s.Door.Eval(ctx, callerOf(ctx), crm.SubjectID(req.Subject), crm.Action(req.Action), req.Entity)
 	if err != nil {
 		return nil, err
