@@ -2,6 +2,7 @@ package policy
 
 import (
 	"container/list"
+	"encoding/binary"
 	"hash/maphash"
 	"strconv"
 	"sync"
@@ -25,15 +26,12 @@ type key struct {
 }
 
 func (c *cache) key(s crm.Subject, a crm.Action, entity string, groups []string) key {
-	var h maphash.Hash
-	h.SetSeed(c.seed)
-	text := func(v string) {
-		_, _ = h.WriteString(strconv.Itoa(len(v))) // a hash never fails
-		_ = h.WriteByte(':')
-		_, _ = h.WriteString(v)
+	b := make([]byte, 0, 16*(32+len(s.Territories)+len(s.Segments)))
+	text := func(v string) { // its length first: "ab","c" is not "a","bc"
+		b = append(binary.AppendUvarint(b, uint64(len(v))), v...)
 	}
 	texts := func(vs []string) {
-		text(strconv.Itoa(len(vs)))
+		b = binary.AppendUvarint(b, uint64(len(vs)))
 		for _, v := range vs {
 			text(v)
 		}
@@ -48,7 +46,7 @@ func (c *cache) key(s crm.Subject, a crm.Action, entity string, groups []string)
 		text(r.Department)
 		texts(r.Actions)
 	}
-	return key{s.ID, s.Stamp, a, entity, h.Sum64()}
+	return key{s.ID, s.Stamp, a, entity, maphash.Bytes(c.seed, b)}
 }
 
 // cache keeps the filters used last.

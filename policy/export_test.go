@@ -30,14 +30,15 @@ var Mutants = map[string]func(Filter) Filter{
 		if !ok {
 			return f
 		}
-		f.opens = slices.Clone(f.opens)
-		for i, o := range f.opens {
-			if x, ok := o.(exists); ok && x.facts == closes.facts {
-				x.cond = and(x.cond, not(closes.cond))
-				f.opens[i], f.closes = x, constant(false)
+		merged := f
+		merged.opens = each(f.opens, func(e expr) expr {
+			if x, ok := e.(exists); ok && x.facts == closes.facts {
+				x.cond, merged.closes = and(x.cond, not(closes.cond)), constant(false)
+				return x
 			}
-		}
-		return f
+			return e
+		})
+		return merged
 	},
 	"split exists": func(f Filter) Filter { // two rows may share the conditions
 		return f.each(func(e expr) expr {
@@ -81,9 +82,7 @@ var Mutants = map[string]func(Filter) Filter{
 	"database collation": replacing(` collate "C"`, ""),
 	"substring":          replacing("starts_with(", "0 < strpos("),
 	"lost branch": func(f Filter) Filter {
-		if len(f.opens) > 1 {
-			f.opens = f.opens[:len(f.opens)-1]
-		}
+		f.opens = shortened("or")(f.opens)
 		return f
 	},
 	"lost alternative": func(f Filter) Filter { return f.each(shortened("or")) },
@@ -141,33 +140,30 @@ func replacing(old, by string) func(Filter) Filter {
 	}
 }
 
-// each rewrites every expression of the filter, inner ones first.
+// each rewrites every expression of the filter.
 func (f Filter) each(rewrite func(expr) expr) Filter {
-	var walk func(expr) expr
-	walk = func(e expr) expr {
-		switch x := e.(type) {
-		case junction:
-			terms := make([]expr, len(x.terms))
-			for i, t := range x.terms {
-				terms[i] = walk(t)
-			}
-			return rewrite(junction{x.op, terms})
-		case negation:
-			return rewrite(negation{walk(x.term)})
-		case exists:
-			x.cond = walk(x.cond)
-			return rewrite(x)
-		}
-		return rewrite(e)
-	}
-	opens := make([]expr, len(f.opens))
-	for i, o := range f.opens {
-		opens[i] = walk(o)
-	}
 	reveals := map[string]expr{}
 	for g, e := range f.reveals {
-		reveals[g] = walk(e)
+		reveals[g] = each(e, rewrite)
 	}
-	f.opens, f.closes, f.reveals = opens, walk(f.closes), reveals
+	f.opens, f.closes, f.reveals = each(f.opens, rewrite), each(f.closes, rewrite), reveals
 	return f
+}
+
+// each rewrites an expression, inner ones first.
+func each(e expr, rewrite func(expr) expr) expr {
+	switch x := e.(type) {
+	case junction:
+		terms := make([]expr, len(x.terms))
+		for i, t := range x.terms {
+			terms[i] = each(t, rewrite)
+		}
+		return rewrite(junction{x.op, terms})
+	case negation:
+		return rewrite(negation{each(x.term, rewrite)})
+	case exists:
+		x.cond = each(x.cond, rewrite)
+		return rewrite(x)
+	}
+	return rewrite(e)
 }

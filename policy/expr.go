@@ -108,7 +108,51 @@ func (e exists) sql(a *Args) string {
 }
 
 func and(terms ...expr) expr { return join("and", constant(true), terms) }
-func or(terms ...expr) expr  { return join("or", constant(false), terms) }
+
+// or also factors out what alternatives share, (a and b) or (a and c) to a and
+// (b or c): the database estimates a list of two thousand territories once, and
+// one branch of a UNION does for both.
+func or(terms ...expr) expr {
+	e := join("or", constant(false), terms)
+	j, ok := e.(junction)
+	if !ok || j.op != "or" {
+		return e
+	}
+	for i, a := range j.terms {
+		for k, b := range j.terms[:i] {
+			shared, restA, restB := common(a, b)
+			if len(shared) == 0 {
+				continue
+			}
+			rest := slices.Delete(slices.Clone(j.terms), i, i+1)
+			rest[k] = and(append(shared, or(and(restB...), and(restA...)))...)
+			return or(rest...)
+		}
+	}
+	return e
+}
+
+// common splits two conjunctions into what they share and what they do not.
+func common(a, b expr) (shared, restA, restB []expr) {
+	x, ok1 := a.(junction)
+	y, ok2 := b.(junction)
+	if !ok1 || !ok2 || x.op != "and" || y.op != "and" {
+		return nil, nil, nil
+	}
+	for _, t := range x.terms {
+		if slices.ContainsFunc(y.terms, func(o expr) bool { return same(o, t) }) {
+			shared = append(shared, t)
+		} else {
+			restA = append(restA, t)
+		}
+	}
+	for _, t := range y.terms {
+		if !slices.ContainsFunc(shared, func(o expr) bool { return same(o, t) }) {
+			restB = append(restB, t)
+		}
+	}
+	return shared, restA, restB
+}
 
 // join folds terms: neutral and repeated ones disappear, and the opposite of
 // neutral decides alone.

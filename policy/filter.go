@@ -16,8 +16,8 @@ import (
 type Filter struct {
 	digest  string
 	stamp   int64
-	opens   []expr // one of them must hold
-	closes  expr   // and this must not; nil in the zero value
+	opens   expr // must hold; nil in the zero value
+	closes  expr // and must not
 	reveals map[string]expr
 }
 
@@ -31,10 +31,10 @@ func (f Filter) Digest() string { return f.digest }
 func (f Filter) Where(a *Args) string { return f.where().sql(a) }
 
 func (f Filter) where() expr {
-	if f.closes == nil {
+	if f.opens == nil || f.closes == nil {
 		return constant(false)
 	}
-	return and(or(f.opens...), not(f.closes))
+	return and(f.opens, not(f.closes))
 }
 
 // Reveals is the boolean SQL that says whether a field group may be shown on a
@@ -55,16 +55,12 @@ func (f Filter) Branches(a *Args) (include []string, exclude string) {
 	if f.where() == constant(false) {
 		return nil, "true"
 	}
-	for _, o := range f.opens {
-		alternatives := []expr{o}
-		if j, ok := o.(junction); ok && j.op == "or" {
-			alternatives = j.terms
-		}
-		for _, x := range alternatives {
-			if x != constant(false) {
-				include = append(include, x.sql(a))
-			}
-		}
+	alternatives := []expr{f.opens}
+	if j, ok := alternatives[0].(junction); ok && j.op == "or" {
+		alternatives = j.terms
+	}
+	for _, x := range alternatives {
+		include = append(include, x.sql(a))
 	}
 	return include, f.closes.sql(a)
 }
@@ -122,12 +118,13 @@ func (e *Engine) filter(ctx context.Context, s crm.Subject, a crm.Action, entity
 			closes = append(closes, o.over(entity, cond))
 		}
 	}
-	f = Filter{digest: e.Digest(), stamp: s.Stamp, closes: or(closes...), reveals: map[string]expr{}}
+	var opens []expr
 	for _, o := range openings {
-		f.opens = append(f.opens, o.over(entity, o.cond))
+		opens = append(opens, o.over(entity, o.cond))
 	}
+	f = Filter{digest: e.Digest(), stamp: s.Stamp, opens: or(opens...), closes: or(closes...), reveals: map[string]expr{}}
 	for _, group := range groups {
-		shown, err := e.revealed(ctx, openings, f.opens, entity, ask, group, shared)
+		shown, err := e.revealed(ctx, openings, opens, entity, ask, group, shared)
 		if err != nil {
 			return Filter{}, err
 		}
