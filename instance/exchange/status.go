@@ -27,7 +27,17 @@ func (e *Exchange) Status(ctx context.Context) (*exchangev1.GetStatusResponse, e
 	if err != nil {
 		return nil, err
 	}
-	backlog, err := e.store.Backlog(ctx)
+	contracts, err := e.store.Contracts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var serve []string
+	for _, c := range contracts {
+		if c.Source == e.instance {
+			serve = append(serve, c.ID)
+		}
+	}
+	backlog, err := e.store.Backlog(ctx, serve)
 	if err != nil {
 		return nil, err
 	}

@@ -138,45 +138,47 @@ func (f *Feed) head(ctx context.Context) (string, error) {
 // waits for one.
 func (f *Feed) deliver(ctx context.Context, changes []crm.Change) {
 	for _, entity := range f.watched() {
-		due, all := f.concerned(ctx, entity, changes)
-		if len(due) == 0 && !all {
+		c := f.concerned(ctx, entity, changes)
+		if len(c.due) == 0 && c.all == "" {
 			continue
 		}
-		f.each(entity, func(w *watcher) { w.note(due, all, f.dueBound) })
+		f.each(entity, func(w *watcher) { w.note(c, f.dueBound) })
 	}
 }
 
-// concerned lists the records of entity that changes may have changed for
-// somebody; all means nobody can say which.
-func (f *Feed) concerned(ctx context.Context, entity string, changes []crm.Change) (due map[crm.RecordID]mark, all bool) {
-	due = map[crm.RecordID]mark{}
+// concern is what changes may have changed for somebody.
+type concern struct {
+	due map[crm.RecordID]mark
+	all string // cursor of a change that may concern every record, "" without one
+}
+
+// concerned lists the records of entity that changes concern.
+func (f *Feed) concerned(ctx context.Context, entity string, changes []crm.Change) concern {
+	n := concern{due: map[crm.RecordID]mark{}}
 	for _, c := range changes {
-		m := mark{at: c.At, execution: c.Execution}
+		m := mark{at: c.At, execution: c.Execution, cursor: c.Cursor}
 		switch {
 		case c.Kind == crm.ChangeRecord && c.Entity == entity:
-			due[c.ID] = m
+			n.due[c.ID] = m
 		case c.Kind == crm.ChangeRecord:
 		case c.ID == "":
-			all = true
+			n.all = c.Cursor
 		default:
 			// A fact names the record or the account it is about; what belongs to
 			// that account is concerned as well.
-			due[c.ID] = m
-			if all {
-				continue
-			}
+			n.due[c.ID] = m
 			ids, err := f.store.OfAccount(ctx, entity, c.ID, f.dueBound)
 			if err != nil {
-				f.log.Warn("feed cannot tell what a fact concerns, looking at everything", "entity", entity, "error", err)
-				all = true
+				f.log.WarnContext(ctx, "feed cannot tell what a fact concerns, looking at everything", "entity", entity, "error", err)
+				n.all = c.Cursor
 				continue
 			}
 			for _, id := range ids {
-				due[id] = m
+				n.due[id] = m
 			}
 		}
 	}
-	return due, all
+	return n
 }
 
 // watched lists the entities that somebody watches.

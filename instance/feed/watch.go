@@ -10,6 +10,7 @@ import (
 
 	"meridian/instance/access"
 	"meridian/instance/crm"
+	"meridian/instance/store"
 )
 
 // checkBatch is how many records a watcher looks at in one read.
@@ -19,12 +20,14 @@ const checkBatch = 500
 type mark struct {
 	at        time.Time
 	execution string
+	cursor    string
 }
 
 // watcher is what one watch still has to look at. The feed adds to it, the
 // watch takes from it.
 type watcher struct {
 	entity string
+	since  string        // changes before this cursor were over when the watch began
 	ready  chan struct{} // holds one token while there is something to take
 
 	mu    sync.Mutex
@@ -35,12 +38,16 @@ type watcher struct {
 
 // note adds to what the watcher has to look at; beyond bound it forgets the
 // ids and remembers only that it missed something.
-func (w *watcher) note(due map[crm.RecordID]mark, all bool, bound int) {
+func (w *watcher) note(c concern, bound int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.sight = w.sight || all
-	for id, m := range due {
-		w.due[id] = m
+	if c.all != "" && !store.CursorBefore(c.all, w.since) {
+		w.sight = true
+	}
+	for id, m := range c.due {
+		if !store.CursorBefore(m.cursor, w.since) {
+			w.due[id] = m
+		}
 	}
 	if len(w.due) > bound {
 		w.due = map[crm.RecordID]mark{}
@@ -78,8 +85,12 @@ func (w *watcher) take() (due map[crm.RecordID]mark, sight, blind bool) {
 // its own watch.
 func (f *Feed) Watch(ctx context.Context, c crm.Caller, entity, filter string, emit func(Event) error) error {
 	// First heard, then looked: a change in between is looked at twice, never
-	// missed.
-	w := &watcher{entity: entity, ready: make(chan struct{}, 1), due: map[crm.RecordID]mark{}}
+	// missed. What the feed has still to hand out of before is left out.
+	since, err := f.store.Head(ctx)
+	if err != nil {
+		return quiet(ctx, err)
+	}
+	w := &watcher{entity: entity, since: since, ready: make(chan struct{}, 1), due: map[crm.RecordID]mark{}}
 	f.mu.Lock()
 	f.watchers[w] = struct{}{}
 	f.mu.Unlock()
@@ -114,6 +125,9 @@ func (f *Feed) Watch(ctx context.Context, c crm.Caller, entity, filter string, e
 		case <-w.ready:
 		}
 		due, sight, blind := w.take()
+		if len(due) == 0 && !sight && !blind {
+			continue
+		}
 		if sight || blind {
 			if err := v.lookAgain(ctx, due, blind); err != nil {
 				return quiet(ctx, err)

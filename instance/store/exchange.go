@@ -35,6 +35,20 @@ func ofAccount(ctx context.Context, q queries, s *Store, entity string, account 
 	return ids, nil
 }
 
+// CursorBefore reports whether the feed reached a before b. Neither may come
+// from outside: what cannot be read is not before anything.
+func CursorBefore(a, b string) bool {
+	ax, ap, errA := splitCursor(a)
+	bx, bp, errB := splitCursor(b)
+	if errA != nil || errB != nil {
+		return false
+	}
+	if len(ax) != len(bx) { // decimal numbers without leading zeros
+		return len(ax) < len(bx)
+	}
+	return ax < bx || ax == bx && ap < bp
+}
+
 // liveTable is the quoted name of an entity's table. Only names of installed
 // definitions may be given.
 func liveTable(entity string) string { return pgx.Identifier{"record", entity}.Sanitize() }

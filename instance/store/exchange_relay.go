@@ -3,9 +3,7 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strconv"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -48,10 +46,13 @@ func (s *Store) relay(ctx context.Context) (r Relay, restored bool, err error) {
 	if err != nil {
 		return r, false, err
 	}
-	xid, _, _ := strings.Cut(r.Cursor, ":")
+	xid, _, err := splitCursor(r.Cursor)
+	if err != nil {
+		return r, false, err
+	}
 	at, err := strconv.ParseUint(xid, 10, 64)
 	if err != nil {
-		return r, false, fmt.Errorf("relay cursor %q: %w", r.Cursor, err)
+		return r, false, err
 	}
 	end, err := strconv.ParseUint(now, 10, 64)
 	return r, at > end, err
@@ -103,18 +104,23 @@ func (t *Tx) moveRelay(ctx context.Context, from, to Relay) error {
 	return nil
 }
 
-// Backlog counts the changes that the relay has not read.
-func (s *Store) Backlog(ctx context.Context) (int64, error) {
+// Backlog counts what the relay has still to look at: changes it has not read,
+// records that are due, and of the given contracts those that are being looked
+// at from the start or are not served yet. It is zero when all is relayed.
+func (s *Store) Backlog(ctx context.Context, contracts []string) (int64, error) {
 	r, _, err := s.relay(ctx)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return 0, nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return 0, pgErr(err, "read relay")
 	}
-	xid, pos, _ := strings.Cut(r.Cursor, ":")
+	xid, pos, err := splitCursor(r.Cursor)
+	if err != nil {
+		return 0, err
+	}
 	var n int64
-	err = s.pool.QueryRow(ctx, "select count(*) from meridian.outbox where (xid, pos) > ($1::text::xid8, $2::text::bigint)", xid, pos).Scan(&n)
+	err = s.pool.QueryRow(ctx, `select (select count(*) from meridian.outbox where (xid, pos) > ($1::text::xid8, $2::bigint))
+		+ (select count(*) from meridian.exchange_due) + (select count(*) from meridian.exchange_repair)
+		+ (select count(*) from meridian.exchange_contract where sweep <> '')
+		+ (select count(*) from unnest($3::text[]) c where c not in (select contract from meridian.exchange_contract))`, xid, pos, contracts).Scan(&n)
 	return n, pgErr(err, "count backlog")
 }
 
