@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -17,6 +18,7 @@ import (
 	"meridian/instance/access"
 	"meridian/instance/crm"
 	"meridian/instance/pluginhost"
+	"meridian/instance/store/schema"
 	"meridian/plugins"
 	dataquality "meridian/plugins/data-quality"
 	territoryassignment "meridian/plugins/territory-assignment"
@@ -74,21 +76,16 @@ func newProbe() plugins.Plugin {
 	}})
 }
 
-// definitions are the fields that the shipped plugins name, and some more.
+// definitions are the shipped entities, so that the shipped plugins are proven
+// to fit them, and an account with one more field.
 func definitions() []crm.Definition {
-	define := func(entity string, names ...string) crm.Definition {
-		d := crm.Definition{Entity: entity, Governed: crm.GovernedOwn}
-		for _, n := range names {
-			d.Fields = append(d.Fields, crm.Field{Name: n, Type: crm.TypeString, Group: "core"})
+	defs := schema.Common()
+	for i, d := range defs {
+		if d.Entity == "account" {
+			defs[i].Fields = append(slices.Clip(d.Fields), crm.Field{Name: "x__size", Type: crm.TypeInteger, Group: "core"})
 		}
-		d.Fields = append(d.Fields, crm.Field{Name: "size", Type: crm.TypeInteger, Group: "core"})
-		return d
 	}
-	return []crm.Definition{
-		define("account", "name", "sector", "industry_group", "industry", "country", "state", "city", "website", "email", "phone"),
-		define("contact", "name", "email", "phone"),
-		define("lead", "name", "email", "phone"),
-	}
+	return defs
 }
 
 // install links this binary as each plugin into a folder with their lock.

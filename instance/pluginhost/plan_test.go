@@ -2,6 +2,7 @@ package pluginhost_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 
@@ -64,7 +65,7 @@ func TestVetoNamesFieldAndRemedy(t *testing.T) {
 	d := create("email", "broken", "country", "Atlantis")
 	good := create("email", "jo@example.com")
 	run(t, both(t), d, good)
-	e, ok := d.Err.(*crm.Error)
+	e, ok := errors.AsType[*crm.Error](d.Err)
 	if !ok || e.Kind != crm.Invalid || e.Field != "country" || len(e.Reasons) != 2 {
 		t.Fatalf("error %+v", d.Err)
 	}
@@ -217,7 +218,7 @@ func TestOrderOfTransforms(t *testing.T) {
 // What a step sets beyond its declaration is a failure: the write that it
 // meant is not the one that would be stored.
 func TestBrokenStepsRefuseTheWrite(t *testing.T) {
-	city := plugins.Hook{Step: "s", Reads: []string{"city"}, Sets: []string{"city", "size"}}
+	city := plugins.Hook{Step: "s", Reads: []string{"city"}, Sets: []string{"city", "x__size"}}
 	for _, c := range []struct {
 		name string
 		hook plugins.Hook
@@ -227,7 +228,7 @@ func TestBrokenStepsRefuseTheWrite(t *testing.T) {
 		{"a verdict that is none", city, plugins.Opinion{Verdict: 99}},
 		{"failed", city, plugins.Opinion{Verdict: plugins.Failed}},
 		{"a field undeclared", city, plugins.Opinion{Verdict: plugins.Allow, Set: map[string]crm.Value{"name": crm.String("x")}}},
-		{"another type", city, plugins.Opinion{Verdict: plugins.Allow, Set: map[string]crm.Value{"size": crm.String("7")}}},
+		{"another type", city, plugins.Opinion{Verdict: plugins.Allow, Set: map[string]crm.Value{"x__size": crm.String("7")}}},
 		{"set without allowing", city, plugins.Opinion{Verdict: plugins.NoOpinion, Set: map[string]crm.Value{"city": crm.String("x")}}},
 		{"governance undeclared", city, plugins.Opinion{Verdict: plugins.Allow, Govern: map[string]string{"territory": "DE"}}},
 		{"a sensitivity that is none", plugins.Hook{Step: "s", Governs: []string{"sensitivity"}}, plugins.Opinion{Verdict: plugins.Allow, Govern: map[string]string{"sensitivity": "10"}}},
@@ -320,7 +321,7 @@ func TestTextThatIsNoUTF8IsRefusedAlone(t *testing.T) {
 	h := start(t, install(t, dataquality.Name))
 	bad, good := create("email", "jo\xff@example.com"), create("email", "jo@example.com")
 	run(t, h, bad, good)
-	if e, ok := bad.Err.(*crm.Error); !ok || e.Kind != crm.Invalid || e.Field != "email" {
+	if e, ok := errors.AsType[*crm.Error](bad.Err); !ok || e.Kind != crm.Invalid || e.Field != "email" {
 		t.Errorf("error %v", bad.Err)
 	}
 	if good.Err != nil {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -24,7 +25,7 @@ import (
 
 func wantUnavailable(t *testing.T, d *access.Draft) {
 	t.Helper()
-	e, ok := d.Err.(*crm.Error)
+	e, ok := errors.AsType[*crm.Error](d.Err)
 	if !ok || e.Kind != crm.Unavailable || e.RetryAfter <= 0 {
 		t.Fatalf("error %v, want unavailable with a time to retry after", d.Err)
 	}
@@ -92,6 +93,7 @@ func TestHangingProcessIsReplaced(t *testing.T) {
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, 5*time.Second, "every thread is stopped", func() bool { return frozen(t, pid) })
 	asked := time.Now()
 	d := create("city", "Bern")
 	run(t, h, d)
@@ -107,6 +109,23 @@ func TestHangingProcessIsReplaced(t *testing.T) {
 	if running(pid) {
 		t.Errorf("the hanging process %d still runs", pid)
 	}
+}
+
+// frozen reports whether all threads of a process are stopped; SIGSTOP
+// reaches them one after the other.
+func frozen(t *testing.T, pid int) bool {
+	t.Helper()
+	stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil || len(stats) == 0 {
+		t.Skip("no /proc here")
+	}
+	for _, path := range stats {
+		stat, err := os.ReadFile(path)
+		if _, rest, _ := strings.Cut(string(stat), ") "); err != nil || !strings.HasPrefix(rest, "T") {
+			return false
+		}
+	}
+	return true
 }
 
 // One record's endless step fails that write; the process still answers

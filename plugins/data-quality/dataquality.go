@@ -1,5 +1,5 @@
 // Package dataquality is the common plugin that normalises and checks e-mail,
-// phone, country, state and website of accounts, contacts and leads.
+// phones, country, state and website of accounts, contacts and leads.
 //
 // It judges what a write changes and nothing else, so that an old flaw in one
 // field never blocks the correction of another. It never uses the network, and
@@ -27,8 +27,8 @@ var fields = []struct {
 	names  []string
 }{
 	{"account", []string{"country", "state", "email", "phone", "website"}},
-	{"contact", []string{"email", "phone"}},
-	{"lead", []string{"email", "phone"}},
+	{"contact", []string{"country", "email", "phone", "mobile"}},
+	{"lead", []string{"country", "state", "email", "phone", "website"}},
 }
 
 // New makes the plugin.
@@ -56,13 +56,16 @@ var rules = map[string]func(r plugins.Record, s string) string{
 	"country": func(_ plugins.Record, s string) string { return country(s) },
 	"state":   func(r plugins.Record, s string) string { return state(country(r.Text("country")), s) },
 	"email":   func(_ plugins.Record, s string) string { return email(s) },
-	"phone":   func(r plugins.Record, s string) string { return phone(country(r.Text("country")), s) },
+	"phone":   normalisePhone,
+	"mobile":  normalisePhone,
 	"website": func(_ plugins.Record, s string) string { return website(s) },
 }
 
+func normalisePhone(r plugins.Record, s string) string { return phone(country(r.Text("country")), s) }
+
 // faults says what is wrong with a stored form, "" for nothing.
 var faults = map[string]func(s string) (code, message string){
-	"country": countryFault, "email": emailFault, "phone": phoneFault, "website": websiteFault,
+	"country": countryFault, "email": emailFault, "phone": phoneFault, "mobile": phoneFault, "website": websiteFault,
 }
 
 // judged reports whether the write is about the field: what it changes, and
@@ -97,7 +100,7 @@ func normaliseRecord(_ context.Context, r plugins.Record, op crm.Op) plugins.Opi
 
 func checkRecord(_ context.Context, r plugins.Record, op crm.Op) plugins.Opinion {
 	o := plugins.Opinion{Verdict: plugins.NoOpinion}
-	for _, field := range []string{"country", "email", "phone", "website"} { // the order people read findings in
+	for _, field := range []string{"country", "email", "phone", "mobile", "website"} { // the order people read findings in
 		s := r.Text(field)
 		if s == "" || !judged(r, op, field) {
 			continue

@@ -16,7 +16,7 @@ func TestMain(m *testing.M) { plugintest.Main(m, dataquality.New) }
 
 func TestConformance(t *testing.T) {
 	people := []map[string]crm.Value{
-		{"email": crm.String(" Jo.Doe@EXAMPLE.com "), "phone": crm.String("+49 (0) 89 1234567"), "name": crm.String("Jo")},
+		{"email": crm.String(" Jo.Doe@EXAMPLE.com "), "phone": crm.String("+49 (0) 89 1234567"), "mobile": crm.String("0171 1234567"), "country": crm.String("Germany"), "name": crm.String("Jo")},
 		{"email": crm.String("jo@"), "phone": crm.String("call me")},
 		{"email": crm.String("  "), "phone": crm.String("")},
 		{"email": crm.Integer(7)},

@@ -16,23 +16,30 @@ import (
 // Name of the plugin.
 const Name = "territory-assignment"
 
-// New makes the plugin.
+// New makes the plugin. It places every entity that has its own governance and
+// an address; an engagement has neither sector nor address of its own and
+// stands where its account does.
 func New() plugins.Plugin {
-	return plugins.New(plugins.Manifest{
+	m := plugins.Manifest{
 		Name:        Name,
 		Version:     "1.0.0",
-		Description: "Places customers in territory and segment by address and sector.",
+		Description: "Places accounts and leads in territory and segment by address and sector.",
 		Slots:       []string{plugins.SlotAssignment},
-		Hooks: []plugins.Hook{{
-			Step:       "assign-account",
-			Entity:     "account",
+	}
+	steps := map[string]plugins.Func{}
+	for _, entity := range []string{"account", "lead"} {
+		m.Hooks = append(m.Hooks, plugins.Hook{
+			Step:       "assign-" + entity,
+			Entity:     entity,
 			Operations: []crm.Op{crm.OpCreate, crm.OpUpdate},
 			Stage:      plugins.Transform,
 			Reads:      []string{"country", "state", "sector", "industry_group", "industry"},
 			Governs:    []string{"territory", "segment", "jurisdiction"},
-			After:      []string{"data-quality/normalise-account"}, // place by the code, not by the spelling
-		}},
-	}, map[string]plugins.Func{"assign-account": assign})
+			After:      []string{"data-quality/normalise-" + entity}, // place by the code, not by the spelling
+		})
+		steps["assign-"+entity] = assign
+	}
+	return plugins.New(m, steps)
 }
 
 func assign(_ context.Context, r plugins.Record, _ crm.Op) plugins.Opinion {

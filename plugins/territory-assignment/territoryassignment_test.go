@@ -23,13 +23,14 @@ func account(country, state, sector, group, industry string) map[string]crm.Valu
 }
 
 func TestConformance(t *testing.T) {
-	plugintest.Run(t, plugintest.Samples{"account": {
+	samples := []map[string]crm.Value{
 		account("US", "CA", "Financials", "Banks", "Banks"),
 		account("Germany", "", "Energy", "", ""),
 		account("Atlantis", "?", "Teapots", "", ""),
 		account("", "", "", "", ""),
 		{"country": crm.Integer(7)},
-	}}, plugintest.InProcess(territoryassignment.New), plugintest.Process())
+	}
+	plugintest.Run(t, plugintest.Samples{"account": samples, "lead": samples}, plugintest.InProcess(territoryassignment.New), plugintest.Process())
 }
 
 func TestPlacement(t *testing.T) {
