@@ -20,11 +20,11 @@ help: ## this list
 
 build: ## every binary into bin/, and the plugins' checksum lock
 	@mkdir -p $(BIN)
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/meridian ./cmd/meridian
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/meridian-facade-filedrop ./adapters/filedrop/cmd
+	$(GO) build -ldflags '$(LDFLAGS)' -o $(BIN)/meridian ./cmd/meridian
+	$(GO) build -ldflags '$(LDFLAGS)' -o $(BIN)/meridian-facade-filedrop ./adapters/filedrop/cmd
 	@for p in $(PLUGINS); do \
 	  echo "$(GO) build -o $(BIN)/meridian-plugin-$$p ./plugins/$$p/cmd"; \
-	  $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/meridian-plugin-$$p ./plugins/$$p/cmd || exit 1; done
+	  $(GO) build -ldflags '$(LDFLAGS)' -o $(BIN)/meridian-plugin-$$p ./plugins/$$p/cmd || exit 1; done
 	$(GO) run ./plugins/wire/lock $(BIN)
 
 run: build ## the demo: four instances with real companies; Ctrl-C stops all (UP="--fresh" for a new start)
