@@ -17,6 +17,7 @@ import (
 )
 
 func TestRecordArrivesAsFarAsItMayLeave(t *testing.T) {
+	t.Parallel()
 	amer, emea := pair(t)
 	amer.start()
 	emea.start()
@@ -148,6 +149,7 @@ func decoded(t *testing.T, m Message) *exchangev1.Envelope {
 // Each way a record leaves a contract's scope ends in its removal over there,
 // within two seconds, with its history, and watchers hear of it.
 func TestRetraction(t *testing.T) {
+	t.Parallel()
 	amer, emea := pair(t)
 	amer.start()
 	emea.start()
@@ -268,6 +270,7 @@ func watchGone(t *testing.T, s *side, id crm.RecordID) <-chan struct{} {
 // A record may reach a destination under two contracts; it leaves with the
 // last.
 func TestRecordLeavesWithItsLastContract(t *testing.T) {
+	t.Parallel()
 	amer, emea := pair(t)
 	all, coast := financials(amer, emea), financials(amer, emea)
 	coast.ID, coast.Territories, coast.Groups = "coast-"+amer.name, []string{"US-W"}, []string{"core", "commercial"}

@@ -46,6 +46,7 @@ func (s *side) startWith(tamper func(topic string, m Message) (Message, bool)) {
 }
 
 func TestCrashBetweenStoreAndProduce(t *testing.T) {
+	t.Parallel()
 	amer, emea := pair(t)
 	emea.start()
 	first := amer.create("Before", "US-CA", banks)
@@ -102,6 +103,7 @@ func TestCrashBetweenStoreAndProduce(t *testing.T) {
 }
 
 func TestDuplicateDeliveriesAreHarmless(t *testing.T) {
+	t.Parallel()
 	amer, emea := pair(t)
 	amer.start()
 	emea.start()
@@ -143,6 +145,7 @@ func TestDuplicateDeliveriesAreHarmless(t *testing.T) {
 }
 
 func TestMissingNumbersAreRepaired(t *testing.T) {
+	t.Parallel()
 	amer, emea := pair(t)
 	var lost sync.Map
 	amer.startWith(func(_ string, m Message) (Message, bool) {
@@ -183,6 +186,7 @@ func TestMissingNumbersAreRepaired(t *testing.T) {
 }
 
 func TestPoisonParksItsOwnKey(t *testing.T) {
+	t.Parallel()
 	amer, emea := pair(t)
 	var spoil sync.Map
 	amer.startWith(func(_ string, m Message) (Message, bool) {
@@ -222,6 +226,7 @@ func inbound(t *testing.T, status *exchangev1.GetStatusResponse, peer string) *e
 }
 
 func TestUnsignedContractWaitsForItsSignature(t *testing.T) {
+	t.Parallel()
 	amer, emea := pair(t)
 	signed, unsigned := financials(amer, emea), financials(amer, emea)
 	signed.Territories = []string{"US-W"}
@@ -297,6 +302,7 @@ func privateBroker(t *testing.T, dir string) (addresses []string, stop, start fu
 // While Kafka is away, ids wait, not bytes: what may no longer leave when it
 // is back never does.
 func TestOutageDisclosesNothingThatWasDeniedMeanwhile(t *testing.T) {
+	t.Parallel()
 	addresses, stop, start := privateBroker(t, t.TempDir())
 	amer, emea := pair(t)
 	amer.brokers, emea.brokers = addresses, addresses
@@ -334,6 +340,7 @@ func TestOutageDisclosesNothingThatWasDeniedMeanwhile(t *testing.T) {
 // A broker that lost its log is no reason to skip: the destination sees that
 // offsets are gone and asks for what it misses.
 func TestLostTopicIsRepaired(t *testing.T) {
+	t.Parallel()
 	addresses, stop, start := privateBroker(t, "")
 	amer, emea := pair(t)
 	amer.brokers, emea.brokers = addresses, addresses

@@ -66,6 +66,7 @@ func present(fields map[string]crm.Value) map[string]crm.Value {
 // agreements, walls, judgements and changes of the contract, with both sides
 // stopping and starting, and compares after quiet.
 func TestReplicasEqualProjections(t *testing.T) {
+	t.Parallel()
 	amer, emea := pair(t)
 	amer.start()
 	emea.start()
@@ -177,6 +178,7 @@ func (m *model) change(rt *rapid.T, do func(crm.Record) crm.Record) {
 }
 
 func TestConcurrentWritersLoseNothing(t *testing.T) {
+	t.Parallel()
 	amer, emea := pair(t)
 	amer.start()
 	emea.start()
@@ -210,6 +212,7 @@ func TestConcurrentWritersLoseNothing(t *testing.T) {
 // A contract that is new lets in what was there before, between two
 // watermarks, while writers go on.
 func TestSnapshotThenStream(t *testing.T) {
+	t.Parallel()
 	amer, emea := pair(t)
 	amer.declare()
 	const before = 1200
@@ -267,6 +270,7 @@ func TestSnapshotThenStream(t *testing.T) {
 
 // Of two replicas one works; when it goes, the other takes over where it was.
 func TestReplicaTakesOver(t *testing.T) {
+	t.Parallel()
 	amer, emea := pair(t)
 	amer.start()
 	emea.start()

@@ -71,7 +71,7 @@ var engine = sync.OnceValues(func() (*policy.Engine, error) { return policy.New(
 
 func newSide(t *testing.T, name string) *side {
 	t.Helper()
-	s := &side{t: t, name: name, url: embeddedtest.Database(t), log: &journal{}, brokers: embeddedtest.Kafka(t)}
+	s := &side{t: t, name: name, url: embeddedtest.Database(t), log: &journal{}, brokers: testBrokers(t)}
 	log := slog.New(slog.NewJSONHandler(s.log, nil))
 	var err error
 	if s.store, err = store.Open(t.Context(), store.Config{URL: s.url, Instance: name, MaxConns: 12, Log: log}); err != nil {

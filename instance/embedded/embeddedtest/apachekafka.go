@@ -32,6 +32,8 @@ var apache struct {
 	once    sync.Once
 	brokers []string
 	err     error
+	start   func() error // starts the broker on what its folder holds
+	process *embedded.Process
 }
 
 // ApacheKafka returns the brokers of this process's real Apache Kafka: one
@@ -73,19 +75,40 @@ func startApacheKafka() ([]string, error) {
 	if out, err := java("kafka.tools.StorageTool", "format", "-t", clusterID(), "-c", properties).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("format the storage of Apache Kafka: %w: %s", err, out)
 	}
-	log, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		return nil, err
+	servers.others = append(servers.others, func() error {
+		if apache.process == nil {
+			return nil
+		}
+		return apache.process.Stop(syscall.SIGKILL, time.Second)
+	})
+	apache.start = func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), kafkaPatience)
+		defer cancel()
+		log, err := os.Create(filepath.Join(dir, "log"))
+		if err != nil {
+			return err
+		}
+		defer log.Close() //nolint:errcheck // the child has its own
+		cmd := java("kafka.Kafka", properties)
+		cmd.Stdout, cmd.Stderr = log, log
+		if apache.process, err = embedded.StartProcess(cmd, syscall.SIGKILL); err != nil {
+			return err
+		}
+		return awaitKafka(ctx, apache.process, broker, log.Name())
 	}
-	defer log.Close() //nolint:errcheck // the child has its own
-	cmd := java("kafka.Kafka", properties)
-	cmd.Stdout, cmd.Stderr = log, log
-	process, err := embedded.StartProcess(cmd, syscall.SIGKILL)
-	if err != nil {
-		return nil, err
+	return []string{broker}, apache.start()
+}
+
+// RestartApacheKafka kills the broker that ApacheKafka started and starts it
+// again, at the same address, on what it kept. Tests that run beside it notice.
+func RestartApacheKafka(t testing.TB) {
+	t.Helper()
+	if err := apache.process.Stop(syscall.SIGKILL, time.Second); err != nil {
+		t.Fatal(err)
 	}
-	servers.others = append(servers.others, func() error { return process.Stop(syscall.SIGKILL, time.Second) })
-	return []string{broker}, awaitKafka(ctx, process, broker, log.Name())
+	if err := apache.start(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // awaitKafka waits until the broker takes connections, which it does last.
