@@ -22,12 +22,26 @@ func (s *Store) List(ctx context.Context, r Read) (Page, error) {
 	if err != nil {
 		return Page{}, err
 	}
-	shape := s.shape(ctx, t, r)
-	q, err := s.listing(t, r, shape)
+	if r.IDs != nil { // they drive the plan
+		return s.listAs(ctx, t, r, oneScan)
+	}
+	e := s.estimate(ctx, t, r.Filter)
+	shape := e.forPage(len(r.Sort) == 0)
+	page, err := s.listAs(ctx, t, r, shape)
+	if shape != windowFirst || err != nil || page.Next != "" {
+		return page, err
+	}
+	e.together = true
+	s.estimates.put(e)
+	return s.listAs(ctx, t, r, unionOfGrounds)
+}
+
+func (s *Store) listAs(ctx context.Context, t *table, r Read, shape shape) (Page, error) {
+	l, err := s.listing(t, r, shape)
 	if err != nil {
 		return Page{}, err
 	}
-	return s.page(ctx, s.pool, q)
+	return s.page(ctx, s.pool, l)
 }
 
 // listing is the statement of a page.
@@ -39,37 +53,38 @@ type listing struct {
 	sql   string
 }
 
-// listing writes the statement of a page in one of two shapes: one scan that
-// tests every ground on each row it meets, or the union of one index-driven
-// branch per ground, for a subject whose rows are few and far between.
+// listing writes the statement of a page in the given shape.
 func (s *Store) listing(t *table, r Read, shape shape) (listing, error) {
-	q := listing{t: t, args: &policy.Args{}, limit: min(max(r.Limit, 1), maxPage)}
-	p := newProjection(t, r.Filter, q.args)
+	l := listing{t: t, args: &policy.Args{}, limit: min(max(r.Limit, 1), maxPage)}
+	p := newProjection(t, r.Filter, l.args)
 	var err error
-	if q.order, err = newOrder(p, r.Sort); err != nil {
-		return q, err
+	if l.order, err = newOrder(p, r.Sort); err != nil {
+		return l, err
 	}
-	wanted, err := s.wanted(p, r, q.order)
+	wanted, err := s.wanted(p, r, l.order)
 	if err != nil {
-		return q, err
+		return l, err
 	}
 	var b strings.Builder
 	b.WriteString("select " + t.selected("r.") + p.revealed())
-	for i := range q.order.keys {
-		b.WriteString(", (" + q.order.keys[i].sql + ")::text")
+	for i := range l.order.keys {
+		b.WriteString(", (" + l.order.sql(i) + ")::text")
 	}
-	b.WriteString(" from " + t.live + " r")
-	limit := " limit " + strconv.Itoa(q.limit+1)
-	if shape == oneScan {
-		b.WriteString(" where (" + p.f.Where(q.args) + ") and " + wanted)
-		b.WriteString(" order by " + q.order.by(q.order.sql, "r.id") + limit)
-	} else {
+	limit := " limit " + strconv.Itoa(l.limit+1)
+	switch shape {
+	case oneScan:
+		b.WriteString(" from " + t.live + " r where (" + p.f.Where(l.args) + ") and " + wanted)
+		b.WriteString(" order by " + l.order.by(l.order.sql, "r.id") + limit)
+	case windowFirst:
+		b.WriteString(" from (select * from " + t.live + " r where " + wanted + " order by r.id limit " + strconv.Itoa(window) + ") r")
+		b.WriteString(" where (" + p.f.Where(l.args) + ") order by r.id" + limit)
+	case unionOfGrounds:
 		// The page is chosen by id and key alone; only its rows are read whole.
-		b.WriteString(" join (" + p.union(q.order, wanted) + " order by " + q.order.by(alias, "id") + limit + ") u on u.id = r.id")
-		b.WriteString(" order by " + q.order.by(func(i int) string { return "u." + alias(i) }, "r.id") + limit)
+		b.WriteString(" from " + t.live + " r join (" + p.union(l.order, wanted) + " order by " + l.order.by(alias, "id") + limit + ") u on u.id = r.id")
+		b.WriteString(" order by " + l.order.by(func(i int) string { return "u." + alias(i) }, "r.id") + limit)
 	}
-	q.sql = b.String()
-	return q, nil
+	l.sql = b.String()
+	return l, nil
 }
 
 func alias(i int) string { return "k" + strconv.Itoa(i) }
@@ -123,6 +138,7 @@ func (s *Store) page(ctx context.Context, q queries, l listing) (Page, error) {
 	var last position
 	more := false
 	batch := &pgx.Batch{}
+	batch.Queue(samePlanSQL)
 	batch.Queue(l.sql, l.args.Values()...).Query(func(rows pgx.Rows) error {
 		shows := make([]bool, len(l.t.groups))
 		values := make([]*string, len(l.order.keys))
@@ -244,7 +260,7 @@ func (s *Store) all(ctx context.Context, r Read, what string, each func(pgx.Rows
 		return 0, err
 	}
 	sql := "select " + what + " from " + t.live + " r where (" + p.f.Where(args) + ") and " + wanted
-	if s.shape(ctx, t, r) == unionOfGrounds {
+	if r.IDs == nil && s.estimate(ctx, t, r.Filter).forAll() == unionOfGrounds {
 		args = &policy.Args{}
 		p = newProjection(t, r.Filter, args)
 		if wanted, err = s.wanted(p, r, order{}); err != nil {
@@ -253,6 +269,7 @@ func (s *Store) all(ctx context.Context, r Read, what string, each func(pgx.Rows
 		sql = "select " + what + " from (" + p.union(order{}, wanted) + ") r"
 	}
 	batch := &pgx.Batch{}
+	batch.Queue(samePlanSQL)
 	batch.Queue(sql, args.Values()...).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
 			if err := each(rows); err != nil {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"hash/maphash"
 	"math"
-	"strings"
 	"sync"
 	"time"
 
@@ -16,85 +15,119 @@ import (
 type shape int
 
 const (
-	// oneScan tests all grounds on each row. Right for a subject who sees much:
-	// the first rows in order are soon found.
+	// oneScan tests all grounds on each row it meets, in order. Right for a
+	// subject who sees much: the page is soon full.
 	oneScan shape = iota
-	// unionOfGrounds follows an index per ground. Right for a subject who sees
-	// little: one scan would walk the table to find it.
+	// unionOfGrounds follows an index per ground and orders what it finds. Right
+	// for a subject who sees little: one scan would walk the table to find it.
 	unionOfGrounds
+	// windowFirst is one scan over the next few thousand rows, and the union if
+	// that does not fill the page. For subjects in between, where the better
+	// shape depends on whether their rows lie apart or together.
+	windowFirst
 )
 
 const (
-	shapesKept   = 4096             // filters remembered
-	shapeExpires = 30 * time.Second // an estimate; facts behind the stamp renew it at once
+	window       = 4000             // rows that the first try of windowFirst meets
+	sampled      = 2000             // rows that an estimate looks at
+	shapesKept   = 4096             // estimates remembered
+	shapeExpires = 30 * time.Second // a new stamp renews an estimate at once, loads only then
 )
 
-// shapes remembers, per filter, which shape suits it. Its zero value is ready.
-type shapes struct {
+// estimate is how much of a table a filter shows.
+type estimate struct {
+	rows    float64 // of the table
+	visible float64 // of 1
+	// together says that a window did not fill a page: the rows lie together,
+	// elsewhere in the order.
+	together bool
+	key      uint64
+	expires  time.Time
+}
+
+// forPage is the shape of a page. Filling it from one scan reads about
+// limit/visible rows, all of them at worst; the union reads visible·rows, each
+// at about twice the cost. In between neither is bounded by the other.
+func (e estimate) forPage(byID bool) shape {
+	seen := e.visible * e.rows
+	switch {
+	case !byID: // one scan has to read and order everything
+		return e.forAll()
+	case e.visible >= 0.2:
+		return oneScan
+	case e.together || seen <= math.Sqrt(50*e.rows):
+		return unionOfGrounds
+	}
+	return windowFirst
+}
+
+// forAll is the shape of a statement that needs all visible rows.
+func (e estimate) forAll() shape {
+	if e.visible < 0.4 {
+		return unionOfGrounds
+	}
+	return oneScan
+}
+
+// estimates remembers, per filter, how much it shows. Its zero value is ready.
+type estimates struct {
 	mu   sync.Mutex
 	seed maphash.Seed
-	by   map[uint64]shapeEntry
+	by   map[uint64]estimate
 }
 
-type shapeEntry struct {
-	shape   shape
-	expires time.Time
-}
-
-// shape chooses by counting what the filter's grounds reach, up to the number
-// at which one scan becomes cheaper. A failed count is no reason to fail the
-// read: one scan is always right, only sometimes slow.
-func (s *Store) shape(ctx context.Context, t *table, r Read) shape {
-	if r.IDs != nil {
-		return oneScan // driven by the ids
-	}
+// estimate says how much r.Filter shows of the table. An estimate that fails is
+// no reason to fail the read: one scan is always right, only sometimes slow.
+func (s *Store) estimate(ctx context.Context, t *table, f policy.Filter) estimate {
 	args := &policy.Args{}
-	include, exclude := r.Filter.Branches(args)
-	if len(include) == 0 {
-		return oneScan // constant false
-	}
-	key := s.shapes.key(t, r.Filter, include, exclude, args)
-	if e, ok := s.shapes.get(key); ok {
+	where := f.Where(args)
+	key := s.estimates.key(t, f, where, args)
+	if e, ok := s.estimates.get(key); ok {
 		return e
 	}
-	chosen, err := s.probe(ctx, t, include, args)
+	e, err := s.sample(ctx, t, where, args)
 	if err != nil {
 		s.log.WarnContext(ctx, "estimate of a filter failed", "entity", t.def.Entity, "error", err)
-		return oneScan
+		return estimate{visible: 1}
 	}
-	s.shapes.put(key, chosen)
-	return chosen
+	e.key = key
+	s.estimates.put(e)
+	return e
 }
 
-// probe counts rows up to a bound. Of n rows, of which v are visible, one scan
-// reads about 50·n/v to fill a page and the union reads v: they meet at
-// v = sqrt(50·n), and the union's rows are dearer.
-func (s *Store) probe(ctx context.Context, t *table, include []string, args *policy.Args) (shape, error) {
-	var rows float64
-	if err := s.pool.QueryRow(ctx, "select greatest(reltuples, 0)::float8 from pg_class where oid = to_regclass($1)", t.live).Scan(&rows); err != nil {
-		return oneScan, pgErr(err, "size of %s", t.def.Entity)
+// sample tests the filter on some blocks of the table. It needs no statistics
+// and does not trust the planner, who guesses a half for every subquery.
+func (s *Store) sample(ctx context.Context, t *table, where string, args *policy.Args) (estimate, error) {
+	var e estimate
+	var known float64
+	err := s.pool.QueryRow(ctx, `select greatest(reltuples, pg_relation_size(oid) / 500, 1)::float8, greatest(reltuples, 0)::float8
+		from pg_class where oid = to_regclass($1)`, t.live).Scan(&e.rows, &known)
+	if err != nil {
+		return e, pgErr(err, "size of %s", t.def.Entity)
 	}
-	bound := int(math.Sqrt(50*max(rows, 10_000))) + 1
-	parts := make([]string, len(include))
-	for i, ground := range include {
-		parts[i] = fmt.Sprintf("(select 1 from %s r where %s limit %d)", t.live, ground, bound)
+	if e.rows > 2*known+1000 && s.analyzing.TryLock() { // a load has just been here: plans are made for a smaller table
+		_, err := s.pool.Exec(ctx, "analyze "+t.live)
+		s.analyzing.Unlock()
+		if err != nil {
+			return e, pgErr(err, "analyze %s", t.def.Entity)
+		}
 	}
-	var n int
-	sql := fmt.Sprintf("select count(*) from (%s limit %d) x", strings.Join(parts, " union all "), bound)
-	if err := s.pool.QueryRow(ctx, sql, args.Values()...).Scan(&n); err != nil {
-		return oneScan, pgErr(err, "estimate a filter on %s", t.def.Entity)
+	percent := min(100, 100*sampled/e.rows)
+	var met, seen float64
+	err = s.pool.QueryRow(ctx, fmt.Sprintf("select count(*), count(*) filter (where %s) from (select * from %s tablesample system (%f) limit %d) r",
+		where, t.live, percent, 5*sampled), args.Values()...).Scan(&met, &seen)
+	if err != nil {
+		return e, pgErr(err, "estimate a filter on %s", t.def.Entity)
 	}
-	if n < bound {
-		return unionOfGrounds, nil
-	}
-	return oneScan, nil
+	e.visible = seen / max(met, 1)
+	return e, nil
 }
 
 // key names a filter by what it says and what it was made from.
-func (c *shapes) key(t *table, f policy.Filter, include []string, exclude string, args *policy.Args) uint64 {
+func (c *estimates) key(t *table, f policy.Filter, where string, args *policy.Args) uint64 {
 	c.mu.Lock()
 	if c.by == nil {
-		c.seed, c.by = maphash.MakeSeed(), map[uint64]shapeEntry{}
+		c.seed, c.by = maphash.MakeSeed(), map[uint64]estimate{}
 	}
 	seed := c.seed
 	c.mu.Unlock()
@@ -103,10 +136,7 @@ func (c *shapes) key(t *table, f policy.Filter, include []string, exclude string
 	write := func(s string) { _, _ = h.WriteString(s); _ = h.WriteByte(0) } // neither can fail
 	write(t.live)
 	write(f.Digest())
-	write(exclude)
-	for _, ground := range include {
-		write(ground)
-	}
+	write(where)
 	for _, v := range args.Values() {
 		switch v := v.(type) {
 		case string:
@@ -123,18 +153,19 @@ func (c *shapes) key(t *table, f policy.Filter, include []string, exclude string
 	return h.Sum64()
 }
 
-func (c *shapes) get(key uint64) (shape, bool) {
+func (c *estimates) get(key uint64) (estimate, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e, ok := c.by[key]
-	return e.shape, ok && time.Now().Before(e.expires)
+	return e, ok && time.Now().Before(e.expires)
 }
 
-func (c *shapes) put(key uint64, chosen shape) {
+func (c *estimates) put(e estimate) {
+	e.expires = time.Now().Add(shapeExpires)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.by) >= shapesKept {
-		clear(c.by) // estimates are cheap to make again
+		clear(c.by) // they are cheap to make again
 	}
-	c.by[key] = shapeEntry{shape: chosen, expires: time.Now().Add(shapeExpires)}
+	c.by[e.key] = e
 }

@@ -221,6 +221,9 @@ func (r *row) record(revealed map[string]bool) crm.Record {
 		Fields: make(map[string]crm.Value, len(r.cells)),
 	}
 	rec.Account = crm.RecordID(r.account.String())
+	if len(r.g.Withheld) == 0 {
+		rec.Governed.Withheld = nil
+	}
 	rec.Created, rec.Updated = r.g.Created.UTC(), r.g.Updated.UTC()
 	for i, c := range r.t.columns[len(governance):] {
 		if revealed == nil || revealed[c.field.Group] {

@@ -1,0 +1,48 @@
+package store_test
+
+import (
+	"meridian/instance/crm"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// query runs SQL beside the store, as a test's own eyes and hands, and scans
+// each row.
+func (w *world) query(sql string, args []any, each func(pgx.CollectableRow) error) {
+	w.t.Helper()
+	conn, err := pgx.Connect(w.t.Context(), w.url)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(w.t.Context()) }()
+	rows, err := conn.Query(w.t.Context(), sql, args...)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if each != nil {
+			if err := each(rows); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+	}
+	if rows.Err() != nil {
+		w.t.Fatalf("%s: %v", sql, rows.Err())
+	}
+}
+
+// number is the one number that a query answers.
+func (w *world) number(sql string, args ...any) (n int64) {
+	w.t.Helper()
+	w.query(sql, args, func(r pgx.CollectableRow) error { return r.Scan(&n) })
+	return n
+}
+
+// agree opens an account to a department.
+func (w *world) agree(account crm.RecordID, department string, actions, groups []string) {
+	w.t.Helper()
+	w.exec(`insert into fact.agreement (id, account, department, effect, actions, groups, document, reason, given_by, recorded_by, valid_from, valid_to)
+		values (gen_random_uuid(), $1, $2, 'open', $3, $4, '', 'test', 'test', 'test', now() - interval '1 day', now() + interval '1 day')`,
+		string(account), department, actions, groups)
+}
