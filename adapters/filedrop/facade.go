@@ -17,7 +17,6 @@ import (
 	recordv1 "meridian/proto/gen/meridian/record/v1"
 )
 
-
 // configSchema describes the configuration file for tools.
 const configSchema = `{"type":"object","additionalProperties":false,"required":["name","service","token_file","folder","feeds"],"properties":{
 "name":{"type":"string"},"service":{"type":"string","format":"uri"},"token_file":{"type":"string"},"folder":{"type":"string"},"poll":{"type":"string"},

@@ -158,6 +158,23 @@ func TestRejects(t *testing.T) {
 	}
 }
 
+func TestAnUndeclaredMarkIsNoNumber(t *testing.T) {
+	m, err := mapping.Parse("deals.yaml", []byte(strings.Replace(valid, `  group: "."`+"\n", "", 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := m.Bind(columns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, ok := range map[string]bool{"1,5": true, "-1": true, "1.5": false, "1.000": false, "1,5,0": false, "1,5.0": false, ",5": false, "5,": false} {
+		_, rej := b.Map(1, []string{"a", "ACME", text, "", "1", "J", "1", "", ""})
+		if (rej == nil) != ok {
+			t.Errorf("%q: reject %v", text, rej)
+		}
+	}
+}
+
 func TestFiltered(t *testing.T) {
 	row, rej := bind(t, columns).Map(1, []string{"a", "", "", "", "", "X", "", "", ""})
 	if row != nil || rej != nil {

@@ -125,6 +125,9 @@ func (l locale) number(text string) (string, bool) {
 		}
 		whole = strings.ReplaceAll(whole, l.group, "")
 	}
+	if strings.ContainsAny(whole+fraction, ".,") { // a mark that is not declared
+		return "", false
+	}
 	if dot {
 		return whole + "." + fraction, true
 	}
