@@ -163,8 +163,12 @@ func (r *runner) end(ctx context.Context) error {
 			check, cancel := context.WithTimeout(ctx, checkTimeout)
 			err := r.process.Check(check)
 			cancel()
-			if err != nil && ctx.Err() == nil {
+			switch {
+			case err == nil || ctx.Err() != nil:
+			case errors.Is(err, context.DeadlineExceeded):
 				return errors.New("its process hangs")
+			default:
+				return errors.New("its process ended or broke the connection")
 			}
 		}
 	}
