@@ -169,11 +169,11 @@ func (d declaration) rank() int {
 }
 
 // unknowns is what only the database knows when a filter is made.
-var unknowns = []string{"input.record", "input.fact", "input.now"}
+var unknowns = []*ast.Term{ast.MustParseTerm("input.record"), ast.MustParseTerm("input.fact"), ast.MustParseTerm("input.now")}
 
 func prepare(ctx context.Context, c *ast.Compiler, name string, args []string) (f function, err error) {
 	query := "data.meridian.rules." + name + "(input." + strings.Join(args, ", input.") + ")"
-	if f.partial, err = rego.New(rego.Compiler(c), rego.Query(query), rego.Unknowns(unknowns)).PrepareForPartial(ctx); err != nil {
+	if f.partial, err = rego.New(rego.Compiler(c), rego.Query(query), rego.ParsedUnknowns(unknowns)).PrepareForPartial(ctx); err != nil {
 		return function{}, fmt.Errorf("%s: %w", name, err)
 	}
 	if f.eval, err = rego.New(rego.Compiler(c), rego.Query(query)).PrepareForEval(ctx); err != nil {
