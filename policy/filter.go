@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"meridian/instance/crm"
 
@@ -194,7 +195,9 @@ func subjectTerm(s crm.Subject) *ast.Term {
 		"kind", ast.StringTerm(string(s.Kind)),
 		"instance", ast.StringTerm(s.Instance),
 		"roles", texts(s.Roles),
-		"clearance", ast.IntNumberTerm(s.Clearance),
+		// Not ast.IntNumberTerm: that one is interned, and partial evaluation
+		// writes into the terms of its input, also when others read them.
+		"clearance", ast.NewTerm(ast.Number(strconv.Itoa(s.Clearance))),
 		"territories", texts(assigned(s.Territories)),
 		"segments", texts(assigned(s.Segments)),
 		"all_segments", ast.BooleanTerm(s.AllSegments),
