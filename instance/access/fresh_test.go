@@ -1,0 +1,246 @@
+package access_test
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"meridian/instance/access"
+	"meridian/instance/crm"
+	"meridian/instance/store"
+	"meridian/policy"
+)
+
+// TestRevocationHoldsForTheNextStatement: once the change has committed, no
+// read that begins afterwards sees the record, whatever is cached, on this
+// replica or another.
+func TestRevocationHoldsForTheNextStatement(t *testing.T) {
+	w := newWorld(t)
+	rec := w.account("CA", "Energy")
+	replica := access.New(access.Config{Instance: "amer", Store: w.store, Engine: w.door.Engine()})
+	reads := func(d *access.Door, as crm.SubjectID) bool {
+		t.Helper()
+		rs, err := d.Get(t.Context(), caller(as), "account", []crm.RecordID{rec.ID})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rs[0].Err == nil
+	}
+	var share crm.Grant
+	var agreement crm.Agreement
+	for _, step := range []struct {
+		name       string
+		as         crm.SubjectID
+		give, take func()
+	}{
+		{"assignment", "rep.east@amer",
+			func() {
+				w.alter("rep.east@amer", func(s *store.SubjectFact) { s.Territories = []string{"US-W"} })
+			},
+			func() {
+				w.alter("rep.east@amer", func(s *store.SubjectFact) { s.Territories = []string{"US-NE"} })
+			}},
+		{"role", "rep.west@amer",
+			func() {},
+			func() { w.alter("rep.west@amer", func(s *store.SubjectFact) { s.Roles = nil }) }},
+		{"role again", "rep.west@amer",
+			func() { w.alter("rep.west@amer", func(s *store.SubjectFact) { s.Roles = []string{"rep"} }) },
+			func() { w.alter("rep.west@amer", func(s *store.SubjectFact) { s.Territories = nil }) }},
+		{"tree", "manager.us@amer",
+			func() {},
+			func() {
+				w.facts.Territories = slices.Clone(w.facts.Territories)
+				for i, n := range w.facts.Territories {
+					if n.ID == "US-W" {
+						w.facts.Territories[i].Parent = "CA" // the west goes to Canada
+					}
+				}
+				w.reconcile()
+			}},
+		{"share", "lawyer@amer",
+			func() {
+				share = w.judge("rep.energy@amer", crm.Grant{Entity: "account", Record: rec.ID, Kind: crm.GrantShare, Key: "s:lawyer@amer"})
+			},
+			func() { w.endGrant("rep.energy@amer", share) }},
+		{"agreement", "lawyer@amer",
+			func() { agreement = w.agree(crm.Agreement{Account: rec.ID, Department: "legal"}) },
+			func() { w.endAgreement(agreement) }},
+		{"department", "lawyer@amer",
+			func() { w.agree(crm.Agreement{Account: rec.ID, Department: "legal"}) },
+			func() { w.alter("lawyer@amer", func(s *store.SubjectFact) { s.Departments = nil }) }},
+	} {
+		if step.name == "share" { // the tree was reorganised; energy needs California to judge
+			w.alter("rep.energy@amer", func(s *store.SubjectFact) { s.Territories = []string{"US-CA"} })
+		}
+		step.give()
+		for name, d := range map[string]*access.Door{"here": w.door, "on a replica": replica} {
+			if !reads(d, step.as) {
+				t.Errorf("%s: given and not seen %s", step.name, name)
+			}
+		}
+		step.take()
+		for name, d := range map[string]*access.Door{"here": w.door, "on a replica": replica} {
+			if reads(d, step.as) {
+				t.Errorf("%s: withdrawn and still seen %s", step.name, name)
+			}
+		}
+	}
+}
+
+// TestRevocationUnderLoad: readers that began after the commit never see it.
+func TestRevocationUnderLoad(t *testing.T) {
+	w := newWorld(t)
+	rec := w.account("NY", "Energy")
+	share := w.judge("manager.us@amer", crm.Grant{Entity: "account", Record: rec.ID, Kind: crm.GrantShare, Key: "s:rep.west@amer"})
+	var revoked, stop atomic.Bool
+	var saw atomic.Int64
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for !stop.Load() {
+				after := revoked.Load()
+				page, _, err := w.door.List(t.Context(), caller("rep.west@amer"), access.ListRequest{Entity: "account"})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if len(page) > 0 {
+					saw.Add(1)
+					if after {
+						t.Error("a read that began after the withdrawal shows the record")
+						return
+					}
+				} else if after {
+					return
+				}
+			}
+		})
+	}
+	w.until(func() bool { return saw.Load() > 20 || t.Failed() })
+	w.endGrant("manager.us@amer", share)
+	revoked.Store(true)
+	wg.Wait()
+	stop.Store(true)
+}
+
+// TestFactsEndByTimeAlone: nothing is written when the time comes.
+func TestFactsEndByTimeAlone(t *testing.T) {
+	w := newWorld(t)
+	rec := w.account("NY", "Energy")
+	stamp := func() int64 {
+		t.Helper()
+		n, err := w.door.Stamp(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	soon := time.Now().Add(400 * time.Millisecond)
+	later := soon.Add(400 * time.Millisecond)
+	w.agree(crm.Agreement{Account: rec.ID, Department: "legal", From: soon, To: later})
+	w.judge("manager.us@amer", crm.Grant{Entity: "account", Record: rec.ID, Kind: crm.GrantShare, Key: "s:analyst@amer", To: soon})
+	before := stamp()
+	reads := func(as crm.SubjectID) bool { return w.refusedKind(as, rec) == "" }
+	if reads("lawyer@amer") || !reads("analyst@amer") {
+		t.Fatal("too early or too late; is the machine asleep?")
+	}
+	w.until(func() bool { return reads("lawyer@amer") })
+	if reads("analyst@amer") {
+		t.Error("an expired share still opens")
+	}
+	w.until(func() bool { return !reads("lawyer@amer") })
+	if after := stamp(); after != before {
+		t.Errorf("the stamp went from %d to %d: something was written", before, after)
+	}
+}
+
+func (w *world) refusedKind(as crm.SubjectID, rec crm.Record) crm.Kind {
+	w.t.Helper()
+	rs, err := w.get(as, rec)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if rs[0].Err == nil {
+		return ""
+	}
+	return crm.KindOf(rs[0].Err)
+}
+
+// TestActivation: a bundle holds for the next statement, and its change is in
+// the feed.
+func TestActivation(t *testing.T) {
+	w := newWorld(t)
+	rec := w.account("CA", "Energy")
+	amended := map[string]string{}
+	for path, text := range policy.Embedded().Modules() {
+		amended[path] = text + "\n# Amended on a Monday.\n"
+	}
+	bundle, err := policy.NewBundle(amended)
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine, err := policy.New(t.Context(), bundle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, err := w.store.Head(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !w.sees("rep.west@amer", rec) {
+		t.Fatal("not seen under the first bundle")
+	}
+	if err := w.door.Activate(t.Context(), caller("officer.a@amer"), engine); err != nil {
+		t.Fatal(err)
+	}
+	e, err := w.door.Explain(t.Context(), caller("rep.west@amer"), "account", rec.ID, "", "")
+	if err != nil || e.Bundle != bundle.Digest() || w.door.Engine() != engine {
+		t.Errorf("decided by %s, %v", e.Bundle, err)
+	}
+	changes, _, err := w.store.Changes(t.Context(), head, 10)
+	if err != nil || len(changes) != 1 || changes[0].Kind != crm.ChangeBundle || changes[0].Actor != "officer.a@amer" {
+		t.Errorf("the feed says %+v, %v", changes, err)
+	}
+}
+
+// TestOneStampPerAnswer: while assignments swing between two places, every
+// page is wholly of one place or the other.
+func TestOneStampPerAnswer(t *testing.T) {
+	w := newWorld(t)
+	for range 3 {
+		w.account("CA", "Energy")
+		w.account("NY", "Energy")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				page, _, err := w.door.List(t.Context(), caller("rep.west@amer"), access.ListRequest{Entity: "account"})
+				if crm.KindOf(err) == crm.Unavailable && err != nil {
+					continue // it lost every attempt and says so
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				places := map[string]bool{}
+				for _, r := range page {
+					places[r.Territory] = true
+				}
+				if len(places) != 1 || len(page) != 3 {
+					t.Errorf("a page of %d records from %v", len(page), places)
+					return
+				}
+			}
+		})
+	}
+	for i := range 12 {
+		w.alter("rep.west@amer", func(s *store.SubjectFact) { s.Territories = []string{[]string{"US-NE", "US-W"}[i%2]} })
+	}
+	cancel()
+	wg.Wait()
+}
