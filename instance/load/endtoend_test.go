@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -19,6 +20,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"connectrpc.com/connect"
 
 	"meridian/adapters"
 	"meridian/adapters/filedrop"
@@ -72,20 +75,21 @@ fields:
 // site is a world behind its real API, and a drop folder beside it.
 type site struct {
 	*world
-	url    string
-	dir    string // configuration, mapping, token and drop folder
-	before func() // called before the instance sees an Apply, if set
-	after  func() // called when it has answered, before the answer leaves
+	url string
+	dir string // configuration, mapping, token and drop folder
+
 	mu     sync.Mutex
+	before func(*http.Request) error // called before the instance sees an Apply; an error is the answer
+	after  func()                    // called when it has answered, before the answer leaves
 }
 
-func newSite(t *testing.T) *site {
+func newSite(t testing.TB) *site {
 	t.Helper()
 	return newWorld(t).site(t)
 }
 
 // site puts an API before the world and a drop folder beside it.
-func (w *world) site(t *testing.T) *site {
+func (w *world) site(t testing.TB) *site {
 	t.Helper()
 	s := &site{world: w, dir: t.TempDir()}
 	issuer, err := identity.NewIssuer(filepath.Join(s.dir, "keys"))
@@ -103,19 +107,20 @@ func (w *world) site(t *testing.T) *site {
 	h := api.New(api.Config{Instance: "amer", Door: s.door, Verifier: verifier, Loads: s.Service, Log: slog.New(slog.DiscardHandler)})
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		before, after := s.hooks()
-		if r.URL.Path != facadev1connect.LoadServiceApplyProcedure || before == nil {
+		if r.URL.Path != facadev1connect.LoadServiceApplyProcedure {
 			h.ServeHTTP(w, r)
 			return
 		}
-		before()
+		if err := before(r); err != nil {
+			_ = connect.NewErrorWriter().Write(w, r, err) // the facade may be gone
+			return
+		}
 		answer := httptest.NewRecorder()
 		h.ServeHTTP(answer, r)
 		after()
-		for k, v := range answer.Header() {
-			w.Header()[k] = v
-		}
+		maps.Copy(w.Header(), answer.Header())
 		w.WriteHeader(answer.Code)
-		_, _ = w.Write(answer.Body.Bytes()) // the facade may be gone
+		_, _ = w.Write(answer.Body.Bytes())
 	}))
 	t.Cleanup(srv.Close)
 	s.url = srv.URL
@@ -133,16 +138,37 @@ feeds:
 	return s
 }
 
-func (s *site) hooks() (before, after func()) {
+func (s *site) hooks() (before func(*http.Request) error, after func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.before, s.after
+	before, after = s.before, s.after
+	if before == nil {
+		before = func(*http.Request) error { return nil }
+	}
+	if after == nil {
+		after = func() {}
+	}
+	return before, after
 }
 
+// hook calls before and after around every Apply.
 func (s *site) hook(before, after func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.before, s.after = before, after
+	s.after = after
+	s.before = func(*http.Request) error {
+		if before != nil {
+			before()
+		}
+		return nil
+	}
+}
+
+// intercept asks f before every Apply; its error is the answer.
+func (s *site) intercept(f func(*http.Request) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.before, s.after = f, nil
 }
 
 func (s *site) write(name, content string) {
@@ -389,11 +415,10 @@ func TestKilledFacadeResumes(t *testing.T) {
 					<-killed
 				}
 			}
-			idle := func() {}
 			if when == "before the commit" {
-				s.hook(moment, idle)
+				s.hook(moment, nil)
 			} else {
-				s.hook(idle, moment)
+				s.hook(nil, moment)
 			}
 			p := s.start()
 			for range 2 {
@@ -430,7 +455,7 @@ func TestAStoppedFacadeEndsAtABatchBoundary(t *testing.T) {
 			reached <- struct{}{}
 			<-told
 		}
-	}, func() {})
+	}, nil)
 	p := s.start()
 	<-reached
 	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
