@@ -116,7 +116,7 @@ func (e *Engine) Permit(ctx context.Context, s crm.Subject, permission string) (
 	}()
 	in := object("subject", subjectTerm(s), "permission", ast.StringTerm(permission))
 	rs, err := e.permit.Eval(ctx, rego.EvalParsedInput(in.Value))
-	if err != nil {
+	if err = interrupted(ctx, err); err != nil {
 		return false, crm.Errorf(crm.Internal, "policy %.12s, permit: %w", e.Digest(), err)
 	}
 	return yes(rs), nil
@@ -125,7 +125,7 @@ func (e *Engine) Permit(ctx context.Context, s crm.Subject, permission string) (
 // holds evaluates the function on known rows.
 func (f function) holds(ctx context.Context, in []any) (bool, error) {
 	rs, err := f.eval.Eval(ctx, rego.EvalParsedInput(object(in...).Value))
-	if err != nil {
+	if err = interrupted(ctx, err); err != nil {
 		return false, fmt.Errorf("evaluate: %w", err)
 	}
 	return yes(rs), nil

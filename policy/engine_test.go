@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -217,6 +218,26 @@ func TestFilterIsSafeForConcurrentUse(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// A question that was called off has no answer, and above all no open one.
+func TestCancelledQuestionsFail(t *testing.T) {
+	e := embedded(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	f, err := e.Filter(ctx, rep, crm.ActionRead, "account", groupNames)
+	if err == nil || f.Where(&policy.Args{}) != "false" {
+		t.Errorf("a filter: %v", err)
+	}
+	if d, err := e.Explain(ctx, rep, crm.ActionRead, "account", crm.Governed{}, uuids[0], policy.Facts{}, noon, nil); err == nil || d.Allowed {
+		t.Errorf("a decision: %v", err)
+	}
+	if ok, err := e.Permit(ctx, officer, "policy.read"); err == nil || ok {
+		t.Errorf("a permit: %v", err)
+	}
+	if _, err := e.Filter(t.Context(), rep, crm.ActionRead, "account", groupNames); err != nil {
+		t.Errorf("asked again: %v", err)
+	}
 }
 
 func TestExplainNamesGroundsAndFacts(t *testing.T) {

@@ -166,7 +166,7 @@ func (g ground) residual(ctx context.Context, f function, shared *pool, ask, gro
 		in = append(in, [2]*ast.Term{ast.StringTerm("group"), group})
 	}
 	pq, err := f.partial.Partial(ctx, rego.EvalParsedInput(ast.NewObject(in...)))
-	if err != nil {
+	if err = interrupted(ctx, err); err != nil {
 		return nil, fmt.Errorf("ground %s: %w", g.name, err)
 	}
 	x, err := newTranslator(g.facts, shared).translate(pq)
@@ -174,6 +174,16 @@ func (g ground) residual(ctx context.Context, f function, shared *pool, ask, gro
 		return nil, fmt.Errorf("ground %s does not translate: %w", g.name, err)
 	}
 	return x, nil
+}
+
+// interrupted is err, or that the evaluation was cut short. OPA drops errors
+// under `not`, cancellation among them: half an evaluation could say more than
+// the whole.
+func interrupted(ctx context.Context, err error) error {
+	if err == nil {
+		return context.Cause(ctx)
+	}
+	return err
 }
 
 // askTerm is who asks and for what, as rules see it.
