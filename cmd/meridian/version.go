@@ -6,6 +6,9 @@ import (
 	"runtime/debug"
 )
 
+// version is what the Makefile's linker flags say this build is.
+var version string
+
 type versionCmd struct{}
 
 // Run prints what was built from what.
@@ -14,8 +17,12 @@ func (versionCmd) Run(out output) error {
 	return err
 }
 
-// buildVersion is the commit this binary was built from, as Go recorded it.
+// buildVersion is the version given at build time, else the commit that Go
+// recorded.
 func buildVersion() string {
+	if version != "" {
+		return version
+	}
 	build, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"

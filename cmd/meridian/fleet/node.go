@@ -14,6 +14,7 @@ import (
 	"meridian/proto/gen/meridian/facade/v1/facadev1connect"
 	"meridian/proto/gen/meridian/plugin/v1/pluginv1connect"
 	"meridian/proto/gen/meridian/policy/v1/policyv1connect"
+	"meridian/proto/gen/meridian/record/v1/recordv1connect"
 )
 
 // node is one instance of a running fleet.
@@ -100,6 +101,10 @@ func (n *node) plugins() pluginv1connect.CatalogServiceClient {
 
 func (n *node) policy(officer string) policyv1connect.PolicyServiceClient {
 	return policyv1connect.NewPolicyServiceClient(n.as(officer), n.url)
+}
+
+func (n *node) records(persona string) recordv1connect.RecordServiceClient {
+	return recordv1connect.NewRecordServiceClient(n.as(persona), n.url)
 }
 
 // serving says whether the instance is ready for calls.

@@ -34,10 +34,14 @@ func (r *run) announce(ctx context.Context) (ready, error) {
 	if err != nil {
 		return state, err
 	}
+	x, err := r.examples(ctx)
+	if err != nil {
+		return state, err
+	}
 	if err := r.writeReady(state); err != nil {
 		return state, err
 	}
-	r.banner(state)
+	r.banner(state, x)
 	return state, nil
 }
 
@@ -103,7 +107,7 @@ func (r *run) unready() error {
 // the process ids of the ready file true when something was started again.
 func (r *run) watch(ctx context.Context, state ready) error {
 	renewed, announced := time.Now(), time.Now()
-	return poll(ctx, 2*time.Second, func() (bool, error) {
+	return poll(ctx, 10*time.Second, func() (bool, error) {
 		if time.Since(renewed) > tokenRefresh {
 			renewed = time.Now()
 			for _, n := range r.nodes {

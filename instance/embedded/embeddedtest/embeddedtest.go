@@ -67,7 +67,7 @@ func stop() error {
 		}
 	}
 	if dir := servers.postgres.dir; dir != "" {
-		return os.RemoveAll(dir)
+		return embedded.RemovePostgres(dir)
 	}
 	return nil
 }
@@ -133,7 +133,7 @@ func sweep() error {
 		if err != nil || syscall.Kill(pid, 0) != syscall.ESRCH {
 			continue
 		}
-		if err := os.RemoveAll(dir); err != nil && !os.IsPermission(err) {
+		if err := embedded.RemovePostgres(dir); err != nil && !os.IsPermission(err) {
 			return err
 		}
 	}
