@@ -2,6 +2,7 @@ package store
 
 import (
 	"slices"
+	"strings"
 
 	"meridian/instance/crm"
 	"meridian/instance/crm/trees"
@@ -54,6 +55,9 @@ func (f Facts) Validate() error {
 	}
 	var nodes []trees.Node
 	for _, d := range f.Departments {
+		if strings.Contains(d.ID, "/") {
+			return crm.Errorf(crm.Invalid, "department %q: a name with / is another instance's department", d.ID)
+		}
 		nodes = append(nodes, trees.Node{ID: d.ID, Parent: d.Parent, Name: d.Name})
 	}
 	departments, err := nodeIDs("department", nodes)

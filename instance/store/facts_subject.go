@@ -31,10 +31,10 @@ with recursive
     union
     select p.id, p.parent from fact.department_now p join department c on c.parent = p.id)
 select me.kind, me.roles, me.clearance,
-  array(select id from territory order by id),
-  array(select distinct id from segment order by id),
+  array(select id from territory order by id collate "C"),
+  array(select id from segment group by id order by id collate "C"),
   coalesce((select bool_or(root) from segment), false),
-  array(select id from department order by id),
+  array(select id from department order by id collate "C"),
   (select coalesce(jsonb_agg(jsonb_build_object('department', r.on_department, 'actions', r.actions) order by r.on_department, r.department), '[]')
      from fact.relationship_now r where r.department in (select id from department)),
   a.stamp * 2 + (a.boundary <= statement_timestamp())::int
@@ -81,7 +81,7 @@ with recursive
     select s.id, s.parent = '' from fact.segment_now s join c on s.id = any (c.segments)
     union
     select n.id, false from fact.segment_now n join segment p on n.parent = p.id)
-select c.destination, array(select id from territory order by id), array(select distinct id from segment order by id),
+select c.destination, array(select id from territory order by id collate "C"), array(select id from segment group by id order by id collate "C"),
   coalesce((select bool_or(root) from segment), false), c.departments, c.groups, c.jurisdictions, c.purpose,
   a.stamp * 2 + (a.boundary <= statement_timestamp())::int
 from meridian.access_stamp a left join c on true`
