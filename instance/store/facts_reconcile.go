@@ -161,6 +161,9 @@ func (t *Tx) declare(ctx context.Context, d declaration, now time.Time) error {
 // or ended by time alone since the last call. One replica at a time calls it.
 func (s *Store) EnqueueBoundaries(ctx context.Context) error {
 	return s.Tx(ctx, func(ctx context.Context, t *Tx) error {
+		if err := t.Lazy(ctx); err != nil { // what a crash undoes is announced again
+			return err
+		}
 		var last, now time.Time
 		err := t.tx.QueryRow(ctx, `select passed, clock_timestamp() from meridian.boundary_clock for update`).Scan(&last, &now)
 		if err != nil {
