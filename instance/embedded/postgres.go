@@ -272,7 +272,9 @@ func (c *cluster) start(ctx context.Context, o PostgresOptions) (*Postgres, erro
 func (c *cluster) makeSockets() (string, error) {
 	if old := recordedSockets(c.dir); old != "" {
 		if err := c.account.owns(old); err == nil {
-			return old, nil
+			// No server runs on the cluster any more. Its socket's lock may
+			// name a process that died and that nobody has waited for yet.
+			return old, clearFolder(old)
 		}
 	}
 	parent := os.TempDir()
@@ -290,6 +292,19 @@ func (c *cluster) makeSockets() (string, error) {
 		return "", fmt.Errorf("record the socket folder: %w", err)
 	}
 	return dir, nil
+}
+
+func clearFolder(dir string) error {
+	content, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range content {
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // recordedSockets is the socket folder of the last start in dir, if it was

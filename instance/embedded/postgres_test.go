@@ -105,14 +105,19 @@ func TestPostgresRecoversFromAKill(t *testing.T) {
 	<-p.Done()
 
 	// Meanwhile the server's process id has become somebody else's: ours.
-	file := filepath.Join(dir, "data", "postmaster.pid")
-	text, err := os.ReadFile(file)
+	sockets, err := os.ReadFile(filepath.Join(dir, "sockets"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(text), "\n")
-	if err := os.WriteFile(file, []byte(strconv.Itoa(os.Getpid())+"\n"+rest), 0o600); err != nil {
-		t.Fatal(err)
+	for _, file := range []string{filepath.Join(dir, "data", "postmaster.pid"), filepath.Join(string(sockets), ".s.PGSQL.5432.lock")} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(string(text), "\n")
+		if err := os.WriteFile(file, []byte(strconv.Itoa(os.Getpid())+"\n"+rest), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 
 	p = start(t, dir)

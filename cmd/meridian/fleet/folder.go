@@ -91,31 +91,44 @@ func openFolder(path string) (d Folder, release func() error, err error) {
 	return Folder(abs), release, err
 }
 
+// emptying is the file that stands while a folder is emptied: a run that was
+// killed meanwhile must not take half a fleet for a whole one.
+const emptying = "emptying"
+
+// halfEmpty says whether an earlier run was killed while it started over.
+func (d Folder) halfEmpty() bool {
+	_, err := os.Stat(d.file(emptying))
+	return err == nil
+}
+
 // empty removes what an earlier fleet left, but the lock that we hold.
 func (d Folder) empty() error {
 	content, err := os.ReadDir(string(d))
 	if err != nil {
 		return err
 	}
-	ours := false
+	ours := d.halfEmpty()
 	for _, e := range content {
 		ours = ours || e.Name() == mark || e.Name() == "children.json"
 	}
 	if !ours && len(content) > 1 {
 		return crm.Errorf(crm.Conflict, "--fresh would empty %s, which holds no fleet: name another folder with --data", d)
 	}
+	if err := write(d.file(emptying), nil); err != nil {
+		return fmt.Errorf("start over: %w", err)
+	}
 	if err := embedded.RemovePostgres(d.file("postgres")); err != nil {
 		return fmt.Errorf("start over: %w", err)
 	}
 	for _, e := range content {
-		if e.Name() == "lock" {
+		if e.Name() == "lock" || e.Name() == emptying {
 			continue
 		}
 		if err := os.RemoveAll(d.file(e.Name())); err != nil {
 			return fmt.Errorf("start over: %w", err)
 		}
 	}
-	return nil
+	return os.Remove(d.file(emptying))
 }
 
 // password is a secret that is made once and kept.

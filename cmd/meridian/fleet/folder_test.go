@@ -48,6 +48,24 @@ func TestFreshEmptiesOnlyAFleetsFolder(t *testing.T) {
 	}
 }
 
+func TestStartingOverThatWasKilledIsGoneOnWith(t *testing.T) {
+	d := Folder(t.TempDir())
+	for _, name := range []string{emptying, "progress.json"} { // the mark is gone already
+		if err := os.WriteFile(d.file(name), []byte("{}"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !d.halfEmpty() {
+		t.Fatal("a half-emptied folder is taken for a whole one")
+	}
+	if err := d.empty(); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(string(d)); err != nil || len(left) != 0 || d.halfEmpty() {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
 func TestPasswordIsMadeOnceAndPrivate(t *testing.T) {
 	d := Folder(t.TempDir())
 	if err := os.Mkdir(d.file("amer"), 0o700); err != nil {

@@ -102,7 +102,7 @@ func (r *run) clear(ctx context.Context) (err error) {
 	if err := r.book.EndLeftovers(ctx); err != nil {
 		return err
 	}
-	if !r.Fresh {
+	if !r.Fresh && !r.folder.halfEmpty() {
 		return nil
 	}
 	return r.folder.empty()
