@@ -16,6 +16,7 @@ import (
 	"meridian/adapters"
 	"meridian/adapters/adaptertest"
 	"meridian/adapters/filedrop"
+	facadev1 "meridian/proto/gen/meridian/facade/v1"
 )
 
 const people = `mapping: people
@@ -170,3 +171,5 @@ func TestConformanceServed(t *testing.T) {
 		},
 	})
 }
+
+func discard(*facadev1.ReadResponse) error { return nil }
