@@ -130,10 +130,12 @@ func (l loadRejectsCmd) all(ctx context.Context, loads facadev1connect.LoadServi
 
 type loadRunCmd struct {
 	remote
-	File    string `arg:"" type:"existingfile" help:"The delimited file. NAME.sha256 and NAME.control beside it are heeded."`
+	File    string `arg:"" type:"existingfile" help:"The delimited file. A FILE.sha256 or FILE.control beside it is heeded."`
 	Mapping string `required:"" type:"existingfile" help:"The mapping: how its columns become fields."`
 	Feed    string `help:"Name of the feed; the mapping's if absent."`
 	Batch   int    `default:"500" help:"Records of one transaction."`
+	SHA256  string `name:"sha256" help:"The digest that the sender announced, in hex."`
+	Count   int64  `default:"-1" help:"How many records the sender announced; -1 if nothing."`
 	DryRun  bool   `help:"Count what would happen; nothing is written but the load itself."`
 }
 
@@ -152,7 +154,7 @@ func (l loadRunCmd) Run(ctx context.Context, out output) error {
 		return err
 	}
 	load, err := filedrop.LoadFile(ctx, filedrop.LoadFileOptions{
-		Loads: c.loads, Feed: l.Feed, File: l.File, Mapping: l.Mapping, Batch: l.Batch, DryRun: l.DryRun,
+		Loads: c.loads, Feed: l.Feed, File: l.File, Mapping: l.Mapping, SHA256: l.SHA256, Count: l.Count, Batch: l.Batch, DryRun: l.DryRun,
 		Log:    slog.New(slog.NewTextHandler(out.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		Notify: progressTo(out.Stderr),
 	})

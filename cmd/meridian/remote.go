@@ -158,6 +158,9 @@ func explainError(err error) (text string, code int) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s", e.Error())
 	for _, r := range e.Reasons {
+		if r == e.Msg {
+			continue
+		}
 		fmt.Fprintf(&b, "\n  because: %s", r)
 	}
 	if e.Home != "" {

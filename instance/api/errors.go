@@ -105,7 +105,11 @@ func ErrorOf(err error) (e *crm.Error, executionID string) {
 			}
 		}
 	}
-	return &crm.Error{Kind: kindOfCode(ce.Code()), Msg: ce.Message(), Err: err}, ""
+	msg := ce.Message()
+	if ce.Code() == connect.CodeUnavailable && !connect.IsWireError(ce) {
+		msg = "the instance cannot be reached: " + msg
+	}
+	return &crm.Error{Kind: kindOfCode(ce.Code()), Msg: msg, Err: err}, ""
 }
 
 // ErrorOfDetail reads an error detail, as it stands in the result of a batch.

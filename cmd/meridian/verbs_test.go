@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"meridian/cmd/meridian/fleet"
+	"meridian/instance"
+	"meridian/instance/embedded/embeddedtest"
+	"meridian/instance/identity"
+)
+
+func TestMain(m *testing.M) { embeddedtest.Main(m) }
+
+// TestVerbs runs testdata/verbs: each verb against one real instance on real
+// PostgreSQL, in this process. The fleet's stories (testdata/stories) do the
+// same with every part around it.
+func TestVerbs(t *testing.T) {
+	data := serveOne(t)
+	meridian := func(ts *testscript.TestScript, args []string) (code int) {
+		if !slices.Contains(args, "--help") {
+			args = append(args, "--data", data)
+		}
+		return run(t.Context(), args, ts.Stdout(), ts.Stderr())
+	}
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/verbs",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"meridian": func(ts *testscript.TestScript, neg bool, args []string) {
+				if code := meridian(ts, args); (code != 0) != neg {
+					ts.Fatalf("meridian %v: exit code %d", args, code)
+				}
+			},
+			// exits CODE meridian ARGS... expects one exit code.
+			"exits": func(ts *testscript.TestScript, neg bool, args []string) {
+				var want int
+				if err := json.Unmarshal([]byte(args[0]), &want); err != nil || neg || args[1] != "meridian" {
+					ts.Fatalf("usage: exits CODE meridian ARGS...")
+				}
+				if code := meridian(ts, args[2:]); code != want {
+					ts.Fatalf("meridian %v: exit code %d, want %d", args[2:], code, want)
+				}
+			},
+		},
+	})
+}
+
+// serveOne serves an instance without plugins and peers, and answers a data
+// folder that holds its address and the issuer's keys.
+func serveOne(t *testing.T) (data string) {
+	t.Helper()
+	data = t.TempDir()
+	if _, err := identity.NewIssuer(fleet.KeysIn(data)); err != nil {
+		t.Fatal(err)
+	}
+	address := freeAddress(t)
+	write(t, filepath.Join(data, "fleet.json"), `{"instances":{"amer":"http://`+address+`"}}`)
+	write(t, filepath.Join(data, "database.url"), embeddedtest.Database(t))
+	config := filepath.Join(data, "amer.yaml")
+	write(t, config, `
+instance: amer
+listen: `+address+`
+database: {url_file: database.url, max_connections: 8}
+identity: {jwks_file: keys/jwks.json}
+departments: [{id: sales, name: Sales}, {id: legal, name: Legal}]
+subjects:
+  - {id: rep.west@amer, roles: [rep], clearance: 9, territories: [US-W], segments: [all], departments: [sales]}
+  - {id: rep.east@amer, roles: [rep], clearance: 9, territories: [US-NE], segments: [all], departments: [sales]}
+  - {id: officer.a@amer, roles: [officer]}
+  - {id: ops@amer, roles: [ops]}
+  - {id: loader@amer, kind: service, roles: [loader], clearance: 9, territories: ["001"], segments: [all]}
+`)
+	c, err := instance.LoadConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	i, err := instance.Open(ctx, c, "v0.0.0-test", slog.New(slog.DiscardHandler))
+	if err != nil {
+		cancel()
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- i.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		i.Close()
+	})
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		resp, err := http.Get("http://" + address + "/readyz")
+		if err == nil {
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return data
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not ready: %v", err)
+		}
+	}
+}
+
+// freeAddress is a port that nobody listens on now.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
