@@ -25,6 +25,7 @@ type batch struct {
 	terms   map[string]crm.Contract
 	epoch   int64
 	changes []crm.Change
+	known   []store.Served       // what is known of each contract after it
 	out     map[string]*outgoing // by stream
 	more    bool                 // something is left for the next batch
 	schemas map[string]string    // digests of definitions, by entity
@@ -98,6 +99,15 @@ func (b *batch) fill(ctx context.Context, tx *store.Tx) error {
 			return err
 		}
 	}
+	b.known = make([]store.Served, len(served))
+	for i, c := range served {
+		b.known[i] = c.Served
+	}
+	if len(b.out) == 0 {
+		// Nothing will be sent because of it: undone by a crash of the server,
+		// it is done again.
+		return tx.Lazy(ctx)
+	}
 	for _, stream := range slices.Sorted(maps.Keys(b.out)) {
 		if err := tx.StoreEnvelopes(ctx, stream, b.epoch, b.out[stream].envelopes); err != nil {
 			return err
@@ -119,9 +129,12 @@ type contract struct {
 // served lists the contracts with their terms: a contract with other terms
 // than last time, a new one and one that is gone are looked at from the start.
 func (b *batch) served(ctx context.Context, tx *store.Tx) ([]*contract, error) {
-	known, err := tx.Served(ctx)
-	if err != nil {
-		return nil, err
+	known := b.relay.known
+	if known == nil {
+		var err error
+		if known, err = tx.Served(ctx); err != nil {
+			return nil, err
+		}
 	}
 	seen := map[string]bool{}
 	var cs []*contract
@@ -134,6 +147,7 @@ func (b *batch) served(ctx context.Context, tx *store.Tx) ([]*contract, error) {
 		c.gone = !ok || terms.Destination != s.Destination || terms.Entity != s.Entity
 		digest := ""
 		if !c.gone {
+			var err error
 			c.terms = terms
 			if digest, err = termsDigest(terms); err != nil {
 				return nil, err
@@ -158,7 +172,7 @@ func (b *batch) served(ctx context.Context, tx *store.Tx) ([]*contract, error) {
 			Contract: id, Destination: t.Destination, Entity: t.Entity, Stream: streamName(b.instance, t.Destination, t.Entity), Terms: digest,
 		}}
 		c.sweep()
-		c.Snapshot = beginSnapshot
+		c.Snapshot = store.BeginSnapshot
 		cs = append(cs, c)
 	}
 	for _, c := range cs {
@@ -166,9 +180,6 @@ func (b *batch) served(ctx context.Context, tx *store.Tx) ([]*contract, error) {
 	}
 	return cs, nil
 }
-
-// beginSnapshot marks a snapshot whose first watermark is not stored yet.
-const beginSnapshot = -1
 
 // sweep makes everything be looked at from the start.
 func (c *contract) sweep() { c.Sweep, c.After, c.changed = store.SweepHeld, crm.NoAccount, true }
@@ -245,7 +256,7 @@ func (b *batch) advance(ctx context.Context, tx *store.Tx, c *contract) error {
 		}
 		b.more = b.more || len(due) == relayBatch
 	}
-	if c.Snapshot == beginSnapshot {
+	if c.Snapshot == store.BeginSnapshot {
 		if err := b.watermark(ctx, tx, c, 0); err != nil {
 			return err
 		}

@@ -8,4 +8,4 @@ import (
 	"meridian/instance/embedded/embeddedtest"
 )
 
-func testBrokers(t *testing.T) []string { return embeddedtest.ApacheKafka(t) }
+func testBrokers(t testing.TB) []string { return embeddedtest.ApacheKafka(t) }

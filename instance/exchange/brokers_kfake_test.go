@@ -10,4 +10,4 @@ import (
 
 // testBrokers is where the tests' instances meet: the embedded broker, or with
 // -tags kafka Apache Kafka.
-func testBrokers(t *testing.T) []string { return embeddedtest.Kafka(t) }
+func testBrokers(t testing.TB) []string { return embeddedtest.Kafka(t) }

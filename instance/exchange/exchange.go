@@ -140,7 +140,7 @@ func (e *Exchange) inbound(ctx context.Context) ([]*ingress, error) {
 	if err != nil {
 		return nil, err
 	}
-	past, err := e.store.StreamsIn(ctx)
+	past, err := e.store.Inboxes(ctx)
 	if err != nil {
 		return nil, err
 	}

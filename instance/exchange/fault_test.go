@@ -8,6 +8,9 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+	"go.uber.org/goleak"
+
 	"meridian/instance/access"
 	"meridian/instance/crm"
 	"meridian/instance/embedded"
@@ -376,4 +379,63 @@ func TestLostTopicIsRepaired(t *testing.T) {
 	last := amer.rename(rs[2], "Flows again")
 	emea.arrives(last)
 	quiet(t, amer, emea)
+}
+
+// An instance restored from a backup does not know what it sent since. It says
+// so with a new epoch, sends everything again, and the others give back what it
+// has never heard of.
+func TestRestoredOriginStartsAnEpoch(t *testing.T) {
+	t.Parallel()
+	amer, emea := pair(t)
+	amer.start()
+	emea.start()
+	known := amer.create("In the backup", "US-CA", banks)
+	lost := amer.create("Not in the backup", "US-CA", banks)
+	emea.arrives(known)
+	emea.arrives(lost)
+	quiet(t, amer, emea)
+	amer.stop()
+	// What a restore does: the relay's position lies in the future of the
+	// server, its streams are back, and a record is not there.
+	conn, err := pgx.Connect(t.Context(), amer.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context()) //nolint:errcheck // the test is over
+	for _, sql := range []string{
+		"update meridian.exchange_relay set cursor = '9000000000000000:0'",
+		"update meridian.exchange_stream set sequence = 1, acked = 1",
+		"delete from meridian.egress where record_id = '" + string(lost.ID) + "'",
+		"delete from meridian.egress_holding where record_id = '" + string(lost.ID) + "'",
+		"delete from record.account where id = '" + string(lost.ID) + "'",
+	} {
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	amer.start()
+	emea.leaves(lost.ID)
+	known = amer.rename(known, "After the restore")
+	emea.arrives(known)
+	quiet(t, amer, emea)
+	if !amer.log.has("was restored") || !emea.log.has("was restored") {
+		t.Error("a side does not say that there was a restore")
+	}
+}
+
+func TestRunLeavesNoGoroutine(t *testing.T) {
+	amer, emea := pair(t)
+	before := goleak.IgnoreCurrent()
+	amer.start()
+	emea.start()
+	emea.arrives(amer.create("Bank", "US-CA", banks))
+	amer.stop()
+	emea.stop()
+	// A fetch ends when the broker answers it, within two seconds. Connections of
+	// the pool and of the embedded broker come and go on their own.
+	eventually(t, func() error {
+		return goleak.Find(before, goleak.IgnoreAnyFunction("github.com/jackc/pgx/v5/pgxpool.(*Pool).backgroundHealthCheck"),
+			goleak.IgnoreAnyFunction("github.com/twmb/franz-go/pkg/kfake.(*clientConn).read"),
+			goleak.IgnoreAnyFunction("github.com/twmb/franz-go/pkg/kfake.(*clientConn).write"))
+	})
 }

@@ -30,7 +30,7 @@ type ingress struct {
 	gaps    bool                    // some numbers are missing
 	parked  bool                    // some keys are parked
 	askedAt time.Time               // when gaps were looked at last
-	stamp   int64                   // access stamp that terms were read under
+	readAt  time.Time               // when terms were read
 	triedAt time.Time               // when parked envelopes were tried last
 	tried   int64                   // access stamp of that try
 	redrove int64                   // Redrive that was obeyed
@@ -137,15 +137,20 @@ func (in *ingress) take(ctx context.Context, at store.Inbox, f Fetched) (store.I
 	if err := in.readTerms(ctx, f.Messages); err != nil {
 		return at, err
 	}
-	run := &run{ingress: in, from: at, to: at}
+	run := newRun(in, at)
 	for i, m := range f.Messages {
 		a := in.read(m)
-		if a.row != nil && run.contract != "" && run.contract != a.row.Contract {
+		if run.fullFor(a) {
 			if err := run.commit(ctx, f.End); err != nil {
 				return at, err
 			}
 			at = run.to
 			run = newRun(in, at)
+		}
+		if ended(a) {
+			if err := in.forget(ctx, a.env); err != nil {
+				return at, err
+			}
 		}
 		run.add(a)
 		run.to.NextOffset = m.Offset + 1
@@ -160,6 +165,32 @@ func (in *ingress) take(ctx context.Context, at store.Inbox, f Fetched) (store.I
 		return at, err
 	}
 	return run.to, nil
+}
+
+// ended reports whether the arrival says that a snapshot is complete.
+func ended(a arrival) bool {
+	return a.env.Operation == string(crm.OpWatermark) && a.env.Range.GetLast() > 0
+}
+
+// forget gives back what is held under a contract since an epoch before the
+// one whose snapshot is complete: its origin was restored to a time when it did
+// not have those records, and will never speak of them again.
+func (in *ingress) forget(ctx context.Context, env *exchangev1.Envelope) error {
+	for {
+		ids, err := in.store.HeldSince(ctx, env.Contract, env.OriginEpoch, runRows)
+		if err != nil || len(ids) == 0 {
+			return err
+		}
+		rows := make([]access.ImportRow, len(ids))
+		for i, id := range ids {
+			rows[i] = access.ImportRow{Op: crm.OpRetract, Entity: in.entity, ID: id, Contract: env.Contract, Epoch: env.OriginEpoch, Governed: crm.Governed{Home: in.source}}
+		}
+		errs, err := in.door.Import(ctx, in.contract(env.Contract), rows, nil)
+		if err := errors.Join(append(errs, err)...); err != nil {
+			return err
+		}
+		in.log.WarnContext(ctx, "the origin was restored and does not know these records any more", "stream", in.stream, "contract", env.Contract, "records", len(ids))
+	}
 }
 
 func newRun(in *ingress, at store.Inbox) *run { return &run{ingress: in, from: at, to: at} }
@@ -209,27 +240,24 @@ func (in *ingress) contract(id string) crm.Contract {
 	return crm.Contract{ID: id, Source: in.source, Destination: in.instance, Entity: in.entity}
 }
 
-// readTerms reads the contracts signed here if a message names one that is not
-// known, or none were read yet.
+// readTerms reads the contracts signed here, if a message names one that is not
+// known or they were read a while ago. The door checks them again, in the
+// transaction that applies.
 func (in *ingress) readTerms(ctx context.Context, ms []Message) error {
-	known := in.terms != nil
+	known := time.Since(in.readAt) < termsPoll
 	for _, m := range ms {
 		if id := m.Headers[headerContract]; id != "" && known {
 			_, known = in.terms[id]
 		}
 	}
-	stamp, _, err := in.store.Stamp(ctx)
-	if err != nil {
-		return err
-	}
-	if known && stamp == in.stamp {
+	if known {
 		return nil
 	}
 	contracts, err := in.store.Contracts(ctx)
 	if err != nil {
 		return err
 	}
-	in.terms, in.stamp = map[string]crm.Contract{}, stamp
+	in.terms, in.readAt = map[string]crm.Contract{}, time.Now()
 	for _, c := range contracts {
 		if c.Source == in.source && c.Destination == in.instance && c.Entity == in.entity {
 			in.terms[c.ID] = c

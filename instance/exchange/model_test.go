@@ -18,7 +18,7 @@ import (
 
 // compareReplica holds what emea has against what amer's policy would let it
 // have now, record by record and value by value.
-func compareReplica(t *testing.T, amer, emea *side, ids []crm.RecordID) error {
+func compareReplica(t testing.TB, amer, emea *side, ids []crm.RecordID) error {
 	t.Helper()
 	contract := amer.facts.Contracts[0]
 	var projections []access.Projection

@@ -21,7 +21,9 @@ const (
 // found again in the database.
 type relay struct {
 	*Exchange
+	at      *store.Relay            // position, nil when it must be read
 	terms   map[string]crm.Contract // contracts that this instance serves, by id
+	known   []store.Served          // what the database says of each contract, nil when it must be read
 	stale   bool                    // terms and what is served must be read again
 	pending bool                    // something is left to do although no change announces it
 	acked   map[string]int64        // what Kafka has and the database does not know yet
@@ -69,13 +71,12 @@ func (r *relay) run(ctx context.Context) error {
 			return nil
 		case errors.Is(err, store.ErrFenced):
 			// Another replica was faster; what it did not do is still there.
-			r.stale, r.pending = true, true
 			continue
 		case err != nil:
 			if healthy {
 				r.log.ErrorContext(ctx, "relay cannot go on, retrying", "error", err)
 			}
-			healthy, r.stale, r.pending = false, true, true
+			healthy = false
 			if !sleep(ctx, relayRetry) {
 				return nil
 			}
@@ -125,10 +126,14 @@ func (r *relay) begin(ctx context.Context) bool {
 // through one transaction and sends what came of it. It reports whether there
 // was anything.
 func (r *relay) step(ctx context.Context) (bool, error) {
-	from, err := r.store.Relay(ctx)
-	if err != nil {
-		return false, err
+	if r.at == nil {
+		at, err := r.store.Relay(ctx)
+		if err != nil {
+			return false, err
+		}
+		r.at = &at
 	}
+	from := *r.at
 	changes, cursor, err := r.store.Changes(ctx, from.Cursor, relayBatch)
 	if err != nil {
 		return false, err
@@ -142,8 +147,9 @@ func (r *relay) step(ctx context.Context) (bool, error) {
 	if len(changes) == 0 && !r.pending && !r.stale {
 		return false, nil
 	}
-	if len(changes) == 0 {
-		cursor = from.Cursor
+	to := from
+	if len(changes) > 0 {
+		to.Cursor = cursor
 	}
 	terms := r.terms
 	if r.stale {
@@ -153,14 +159,14 @@ func (r *relay) step(ctx context.Context) (bool, error) {
 	}
 	b := &batch{relay: r, terms: terms, epoch: from.Epoch, changes: changes, out: map[string]*outgoing{}}
 	err = r.store.Tx(ctx, func(ctx context.Context, tx *store.Tx) error {
-		if err := tx.MoveRelay(ctx, from, cursor); err != nil {
-			return err
-		}
-		if err := tx.Acknowledge(ctx, r.acked); err != nil {
+		if err := tx.MoveRelay(ctx, from, to, r.acked); err != nil {
 			return err
 		}
 		return b.fill(ctx, tx)
 	})
+	if err != nil {
+		r.forget()
+	}
 	if e, ok := errors.AsType[*contractError](err); ok && ctx.Err() == nil {
 		r.fail(ctx, e)
 		return true, nil
@@ -168,6 +174,7 @@ func (r *relay) step(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	r.at, r.known = &to, b.known
 	r.terms, r.stale, r.pending = terms, false, b.more
 	for id, f := range r.failing {
 		if !f.waits() {
@@ -175,13 +182,19 @@ func (r *relay) step(ctx context.Context) (bool, error) {
 		}
 	}
 	clear(r.acked)
-	r.afterStore()
-	if ctx.Err() != nil {
-		return false, nil
+	if len(b.out) > 0 {
+		r.afterStore()
+		if ctx.Err() != nil {
+			return false, nil
+		}
+		r.send(ctx, b.out)
 	}
-	r.send(ctx, b.out)
 	return len(changes) > 0 || b.more, nil
 }
+
+// forget makes everything be read again: what the database says may not be
+// what this relay believes.
+func (r *relay) forget() { r.at, r.known, r.stale, r.pending = nil, nil, true, true }
 
 // readTerms reads the contracts that this instance serves.
 func (r *relay) readTerms(ctx context.Context) (map[string]crm.Contract, error) {

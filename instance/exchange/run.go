@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -29,6 +30,18 @@ type run struct {
 
 // numbers is a range of sequence numbers of an epoch.
 type numbers struct{ epoch, first, last int64 }
+
+// runRows bounds one transaction.
+const runRows = 1000
+
+// fullFor reports whether the arrival needs a transaction of its own: it is of
+// another contract, there are rows enough, or a snapshot is complete before it.
+func (r *run) fullFor(a arrival) bool {
+	if ended(a) || len(r.rows) >= runRows {
+		return true
+	}
+	return a.row != nil && r.contract != "" && r.contract != a.row.Contract
+}
 
 // add takes an arrival in the order of its sequence: numbers that were there
 // already are dropped, numbers that are missing are named.
@@ -118,11 +131,6 @@ func refused(err error) bool {
 // book writes down, with the rows, what became of each and how far the stream
 // is. It answers what was parked.
 func (r *run) book(ctx context.Context, tx *store.Tx, errs []error) ([]arrival, error) {
-	// Undone by a crash of the server, rows and position go together and are
-	// read again.
-	if err := tx.Lazy(ctx); err != nil {
-		return nil, err
-	}
 	poison := append([]arrival(nil), r.poison...)
 	var applied []store.Parked
 	for i, err := range errs {
@@ -205,7 +213,7 @@ func (in *ingress) retryParked(ctx context.Context) error {
 	if !in.parked {
 		return nil
 	}
-	in.terms = nil
+	in.readAt = time.Time{}
 	if err := in.readTerms(ctx, nil); err != nil {
 		return err
 	}

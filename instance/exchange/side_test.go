@@ -32,7 +32,7 @@ const (
 
 // side is one instance of a test.
 type side struct {
-	t     *testing.T
+	t     testing.TB
 	name  string
 	url   string
 	store *store.Store
@@ -47,7 +47,7 @@ type side struct {
 }
 
 // pair makes two instances with one contract and starts neither exchange.
-func pair(t *testing.T) (amer, emea *side) {
+func pair(t testing.TB) (amer, emea *side) {
 	t.Helper()
 	id := strings.ReplaceAll(string(crm.NewRecordID()), "-", "")
 	amer, emea = newSide(t, "amer-"+id), newSide(t, "emea-"+id)
@@ -69,7 +69,7 @@ func financials(from, to *side) crm.Contract {
 // engine is compiled once: it holds no state of an instance.
 var engine = sync.OnceValues(func() (*policy.Engine, error) { return policy.New(context.Background(), policy.Embedded()) })
 
-func newSide(t *testing.T, name string) *side {
+func newSide(t testing.TB, name string) *side {
 	t.Helper()
 	s := &side{t: t, name: name, url: embeddedtest.Database(t), log: &journal{}, brokers: testBrokers(t)}
 	log := slog.New(slog.NewJSONHandler(s.log, nil))
@@ -205,7 +205,7 @@ func (s *side) endAgreement(a crm.Agreement) {
 	}
 }
 
-func one(t *testing.T, results []access.Result, err error) crm.Record {
+func one(t testing.TB, results []access.Result, err error) crm.Record {
 	t.Helper()
 	if err == nil {
 		err = results[0].Err
@@ -254,7 +254,7 @@ func (s *side) leaves(id crm.RecordID) {
 }
 
 // quiet waits until everything amer has to say has been applied by emea.
-func quiet(t *testing.T, amer, emea *side) {
+func quiet(t testing.TB, amer, emea *side) {
 	t.Helper()
 	eventually(t, func() error {
 		out, err := amer.x.Status(t.Context())
@@ -287,12 +287,12 @@ func quiet(t *testing.T, amer, emea *side) {
 }
 
 // eventually waits until check passes: a condition with a deadline.
-func eventually(t *testing.T, check func() error) {
+func eventually(t testing.TB, check func() error) {
 	t.Helper()
 	within(t, 60*time.Second, check)
 }
 
-func within(t *testing.T, limit time.Duration, check func() error) {
+func within(t testing.TB, limit time.Duration, check func() error) {
 	t.Helper()
 	deadline := time.Now().Add(limit)
 	for {

@@ -134,28 +134,25 @@ func (s *Store) Unsent(ctx context.Context, stream string, limit int) ([]Envelop
 	return es, pgErr(err, "unsent of %s", stream)
 }
 
-// Acknowledge drops the bytes that Kafka has. Losing it to a crash is harmless
-// (they are sent again), so it does not wait for the disk.
+// Acknowledge drops the bytes that Kafka has, for each stream up to a sequence.
+// Losing it to a crash is harmless (they are sent again), so it does not wait
+// for the disk.
 func (s *Store) Acknowledge(ctx context.Context, acked map[string]int64) error {
 	return s.Tx(ctx, func(ctx context.Context, t *Tx) error {
 		if err := t.Lazy(ctx); err != nil {
 			return err
 		}
-		return t.Acknowledge(ctx, acked)
+		var b pgx.Batch
+		queueAcknowledged(&b, acked)
+		return pgErr(t.tx.SendBatch(ctx, &b).Close(), "acknowledge")
 	})
 }
 
-// Acknowledge does so in the transaction: for each stream, up to a sequence.
-func (t *Tx) Acknowledge(ctx context.Context, acked map[string]int64) error {
-	if len(acked) == 0 {
-		return nil
-	}
-	var b pgx.Batch
+func queueAcknowledged(b *pgx.Batch, acked map[string]int64) {
 	for stream, sequence := range acked {
 		b.Queue("delete from meridian.exchange_envelope where stream = $1 and sequence <= $2", stream, sequence)
 		b.Queue("update meridian.exchange_stream set acked = greatest(acked, $2), error = '' where stream = $1", stream, sequence)
 	}
-	return pgErr(t.tx.SendBatch(ctx, &b).Close(), "acknowledge")
 }
 
 // Lazy lets this transaction's commit not wait for the disk: after a crash of

@@ -5,6 +5,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"meridian/instance/crm"
 )
 
 // Inbox is how far a stream in is.
@@ -25,16 +28,24 @@ func (s *Store) Inbox(ctx context.Context, stream, source, entity string) (Inbox
 }
 
 // MoveInbox moves a position with the rows that were applied, or answers
-// ErrFenced.
+// ErrFenced. The commit does not wait for the disk: undone by a crash of the
+// server, rows and position are undone together and read again.
 func (t *Tx) MoveInbox(ctx context.Context, from, to Inbox) error {
-	tag, err := t.tx.Exec(ctx, `update meridian.exchange_inbox set epoch = $5, sequence = $6, next_offset = $7, end_offset = $8,
+	var b pgx.Batch
+	fenced := false
+	b.Queue("set local synchronous_commit = off")
+	b.Queue(`update meridian.exchange_inbox set epoch = $5, sequence = $6, next_offset = $7, end_offset = $8,
 			applied_at = case when $6 <> $3 or $5 <> $2 then clock_timestamp() else applied_at end, error = ''
 		where stream = $1 and epoch = $2 and sequence = $3 and next_offset = $4`,
-		from.Stream, from.Epoch, from.Sequence, from.NextOffset, to.Epoch, to.Sequence, to.NextOffset, to.EndOffset)
-	if err != nil {
+		from.Stream, from.Epoch, from.Sequence, from.NextOffset, to.Epoch, to.Sequence, to.NextOffset, to.EndOffset).
+		Exec(func(tag pgconn.CommandTag) error {
+			fenced = tag.RowsAffected() != 1
+			return nil
+		})
+	if err := t.tx.SendBatch(ctx, &b).Close(); err != nil {
 		return pgErr(err, "move inbox of %s", from.Stream)
 	}
-	if tag.RowsAffected() != 1 {
+	if fenced {
 		return ErrFenced
 	}
 	return nil
@@ -44,6 +55,24 @@ func (t *Tx) MoveInbox(ctx context.Context, from, to Inbox) error {
 func (s *Store) FailInbox(ctx context.Context, stream, text string) error {
 	_, err := s.pool.Exec(ctx, "update meridian.exchange_inbox set error = $2 where stream = $1 and error <> $2", stream, text)
 	return pgErr(err, "inbox of %s", stream)
+}
+
+// Inboxes lists all positions.
+func (s *Store) Inboxes(ctx context.Context) ([]Inbox, error) {
+	rows, err := s.pool.Query(ctx, "select stream, source, entity, epoch, sequence, next_offset, end_offset from meridian.exchange_inbox order by stream")
+	if err != nil {
+		return nil, pgErr(err, "inboxes")
+	}
+	ins, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Inbox])
+	return ins, pgErr(err, "inboxes")
+}
+
+// HeldSince lists records that are held under a contract since an epoch before
+// the given one.
+func (s *Store) HeldSince(ctx context.Context, contract string, before int64, limit int) ([]crm.RecordID, error) {
+	ids, err := recordIDs(s.pool.Query(ctx, `select record_id::text from meridian.holding
+		where contract = $1 and held and epoch < $2 order by record_id limit $3`, contract, before, limit))
+	return ids, pgErr(err, "holdings of %s", contract)
 }
 
 // StreamIn is a stream in as operators see it.

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"meridian/instance/crm"
 )
@@ -75,30 +76,32 @@ func (s *Store) Restored(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	return true, s.Tx(ctx, func(ctx context.Context, t *Tx) error {
-		if err := t.moveRelay(ctx, r, Relay{Cursor: head, Epoch: r.Epoch + 1}); err != nil {
+		if err := t.MoveRelay(ctx, r, Relay{Cursor: head, Epoch: r.Epoch + 1}, nil); err != nil {
 			return err
 		}
 		_, err := t.tx.Exec(ctx, `with a as (delete from meridian.exchange_envelope),
 			b as (update meridian.exchange_stream set acked = sequence),
 			c as (update meridian.egress_holding set digest = '')
-			update meridian.exchange_contract set sweep = 'held', after = $1::text::uuid`, string(crm.NoAccount))
+			update meridian.exchange_contract set sweep = 'held', after = $1::text::uuid, snapshot = -1`, string(crm.NoAccount))
 		return pgErr(err, "begin an epoch")
 	})
 }
 
 // MoveRelay moves the position, or answers ErrFenced. Only one transaction at
-// a time holds it.
-func (t *Tx) MoveRelay(ctx context.Context, from Relay, cursor string) error {
-	return t.moveRelay(ctx, from, Relay{Cursor: cursor, Epoch: from.Epoch})
-}
-
-func (t *Tx) moveRelay(ctx context.Context, from, to Relay) error {
-	tag, err := t.tx.Exec(ctx, "update meridian.exchange_relay set cursor = $3, epoch = $4 where cursor = $1 and epoch = $2",
-		from.Cursor, from.Epoch, to.Cursor, to.Epoch)
-	if err != nil {
+// a time holds it. On the way it drops the bytes that Kafka has by now.
+func (t *Tx) MoveRelay(ctx context.Context, from, to Relay, acked map[string]int64) error {
+	var b pgx.Batch
+	fenced := false
+	b.Queue("update meridian.exchange_relay set cursor = $3, epoch = $4 where cursor = $1 and epoch = $2", from.Cursor, from.Epoch, to.Cursor, to.Epoch).
+		Exec(func(tag pgconn.CommandTag) error {
+			fenced = tag.RowsAffected() != 1
+			return nil
+		})
+	queueAcknowledged(&b, acked)
+	if err := t.tx.SendBatch(ctx, &b).Close(); err != nil {
 		return pgErr(err, "move relay")
 	}
-	if tag.RowsAffected() != 1 {
+	if fenced {
 		return ErrFenced
 	}
 	return nil
@@ -132,13 +135,17 @@ const (
 	SweepHome = "home"
 )
 
+// BeginSnapshot marks a sweep that is a snapshot whose first watermark is not
+// stored yet.
+const BeginSnapshot = -1
+
 // Served is what the relay knows of a contract that it serves or served.
 type Served struct {
 	Contract, Destination, Entity, Stream string
 	Terms                                 string // digest of the contract's terms, "" once it is gone
 	Sweep                                 string
 	After                                 crm.RecordID // how far the sweep is
-	Snapshot                              int64        // first sequence of the snapshot this sweep is, 0 if it is none
+	Snapshot                              int64        // first sequence of the snapshot this sweep is, -1 before it begins, 0 if it is none
 }
 
 // Served lists all contracts that were ever served.

@@ -18,7 +18,7 @@ create table meridian.exchange_contract (
   terms       text    not null, -- digest: other terms mean looking at everything again
   sweep       text    not null constraint exchange_sweep_is_known check (sweep in ('', 'held', 'home')),
   after       uuid    not null, -- how far the sweep is
-  snapshot    bigint  not null  -- first sequence of the snapshot this sweep is, 0 if none
+  snapshot    bigint  not null  -- first sequence of the snapshot this sweep is, -1 before it begins, 0 if none
 );
 
 -- A stream out: one topic, numbered without a hole.
