@@ -61,6 +61,9 @@ type plan struct {
 	rows   []*row
 }
 
+// maxKey bounds an idempotency key.
+const maxKey = 255
+
 // write is the path of every write but loads: authorise the pre-image and
 // validate (prepare), run the hooks with no transaction open, then one
 // transaction that authorises the post-image and holds rows, history, outbox,
@@ -72,6 +75,9 @@ func (d *Door) write(ctx context.Context, c crm.Caller, w writing, prepare func(
 	}
 	if err := bounded(w.size); err != nil {
 		return nil, err
+	}
+	if len(w.key) > maxKey {
+		return nil, crm.FieldErrorf("idempotency_key", "has at most %d bytes; a UUID does", maxKey)
 	}
 	prior, err := d.prior(ctx, c, w)
 	if err != nil {

@@ -165,15 +165,15 @@ func TestHooks(t *testing.T) {
 	hidden := w.account("NY", "Energy")
 	t.Run("never see what the caller may not", func(t *testing.T) {
 		w.hooks.seen = nil
-		w.refusal(w.update("rep.west@amer", hidden, "name", "X"))
-		w.refusal(w.door.Update(t.Context(), caller("rep.west@amer"), access.UpdateRequest{Entity: "account", Rows: []access.UpdateRow{{ID: rec.ID, Version: 9}}}))
+		wantKind(t, w.refusal(w.update("rep.west@amer", hidden, "name", "X")), crm.NotFound, "")
+		wantKind(t, w.refusal(w.door.Update(t.Context(), caller("rep.west@amer"), access.UpdateRequest{Entity: "account", Rows: []access.UpdateRow{{ID: rec.ID, Version: 9}}})), crm.Stale, "")
 		if len(w.hooks.seen) != 0 {
 			t.Errorf("%d drafts reached the plugins", len(w.hooks.seen))
 		}
 	})
 	t.Run("see the record before and after", func(t *testing.T) {
 		w.hooks.seen = nil
-		w.refusal(w.update("rep.west@amer", rec, "name", "Y", "state", "NY"))
+		wantKind(t, w.refusal(w.update("rep.west@amer", rec, "name", "Y", "state", "NY")), crm.Denied, "")
 		d := w.hooks.seen[0]
 		if d.Before["state"].Text() != "CA" || d.Fields["state"].Text() != "NY" || d.Governed.Territory != "US-CA" {
 			t.Errorf("draft %+v", d)
@@ -286,6 +286,11 @@ func TestIdempotencyKeys(t *testing.T) {
 	other.Rows = other.Rows[:1]
 	_, err = send("rep.west@amer", other)
 	wantKind(t, err, crm.Conflict, "idempotency_key")
+
+	long := request
+	long.IdempotencyKey = strings.Repeat("k", 256)
+	_, err = send("rep.west@amer", long)
+	wantKind(t, err, crm.Invalid, "idempotency_key")
 
 	// The key is the identity's own: another one's request is a new request.
 	theirs, err := send("rep.east@amer", request)
