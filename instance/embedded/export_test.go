@@ -8,3 +8,6 @@ func (b *Book) NoteBegan(name string, pid int, began string) error {
 	b.children[name] = entry{pid, began}
 	return b.save()
 }
+
+// FetchBinaries fetches PostgreSQL into a folder.
+var FetchBinaries = fetchBinaries

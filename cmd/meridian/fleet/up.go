@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -19,6 +20,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"meridian/instance/crm"
 	"meridian/instance/embedded"
 	"meridian/instance/identity"
 )
@@ -111,6 +113,9 @@ func (r *run) clear(ctx context.Context) (err error) {
 // up starts everything, sees the first night through, announces the fleet and
 // waits for the end. Parts are stopped in the reverse of their order.
 func (r *run) up(ctx context.Context) error {
+	if err := r.portsFree(); err != nil {
+		return err
+	}
 	stopServers, err := r.startServers(ctx)
 	if err != nil {
 		return err
@@ -143,6 +148,23 @@ func (r *run) up(ctx context.Context) error {
 	return r.watch(ctx, state)
 }
 
+// listen is the public address of the n-th instance.
+func (r *run) listen(n int) string { return "127.0.0.1:" + strconv.Itoa(r.PortBase+n) }
+
+// portsFree finds out early what an instance would only say in its log.
+func (r *run) portsFree() error {
+	for n, i := range r.file.Instances {
+		l, err := net.Listen("tcp", r.listen(n))
+		if err != nil {
+			return crm.Errorf(crm.Conflict, "%s cannot listen on %s: %v: choose other ports with --port-base", i.Name, r.listen(n), err)
+		}
+		if err := l.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // configure writes what the instances and facades read: databases, secrets,
 // configurations, addresses.
 func (r *run) configure() error {
@@ -152,7 +174,7 @@ func (r *run) configure() error {
 	}
 	public := endpoints{Instances: map[string]string{}}
 	for n, i := range r.file.Instances {
-		listen := "127.0.0.1:" + strconv.Itoa(r.PortBase+n)
+		listen := r.listen(n)
 		node := &node{Instance: i, run: r, url: "http://" + listen}
 		r.nodes = append(r.nodes, node)
 		public.Instances[i.Name] = node.url

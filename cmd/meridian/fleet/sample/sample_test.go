@@ -20,6 +20,12 @@ func companies(t *testing.T) []byte {
 	return text
 }
 
+// some of the companies are enough where each is treated alike.
+func some(t *testing.T) []byte {
+	t.Helper()
+	return bytes.Join(bytes.SplitAfter(companies(t), []byte("\n"))[:400], nil)
+}
+
 func generate(t *testing.T, seed uint64, text []byte) map[string]sample.File {
 	t.Helper()
 	files, err := sample.Generate(seed, bytes.NewReader(text), sample.Feeds())
@@ -73,7 +79,7 @@ func TestCompaniesKeepWhatIsReal(t *testing.T) {
 }
 
 func TestNothingInventedIsSomebodys(t *testing.T) {
-	for feed, f := range generate(t, 1, companies(t)) {
+	for feed, f := range generate(t, 1, some(t)) {
 		keys := map[string]bool{}
 		for _, row := range rows(t, f) {
 			if row["sample"] != "true" {
@@ -97,7 +103,7 @@ func TestNothingInventedIsSomebodys(t *testing.T) {
 }
 
 func TestSameSeedSameBytes(t *testing.T) {
-	text := companies(t)
+	text := some(t)
 	one, again, other := generate(t, 1, text), generate(t, 1, text), generate(t, 2, text)
 	for _, feed := range sample.Feeds() {
 		if !bytes.Equal(one[feed].Content, again[feed].Content) {
@@ -110,7 +116,7 @@ func TestSameSeedSameBytes(t *testing.T) {
 }
 
 func TestACompanyMoreLeavesTheOthersAsTheyWere(t *testing.T) {
-	text := companies(t)
+	text := some(t)
 	lines := bytes.SplitAfter(text, []byte("\n"))
 	fewer := bytes.Join(append(slices.Clone(lines[:1]), lines[2:]...), nil)
 	whole, part := rows(t, generate(t, 1, text)["companies"]), rows(t, generate(t, 1, fewer)["companies"])
