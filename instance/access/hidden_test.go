@@ -135,15 +135,31 @@ func TestHiddenIsAbsent(t *testing.T) {
 		if diff := cmp.Diff(explicit(mine), explicit(theirs)); diff != "" {
 			t.Error(diff)
 		}
-		upsert := func(key string) error {
-			out, err := w.door.Upsert(ctx, west, access.UpsertRequest{Entity: "account", Rows: []access.UpsertRow{{Fields: w.accountFields("CA", "Energy", "source_id", key)}}})
+		upsert := func(as crm.Caller, key string) error {
+			out, err := w.door.Upsert(ctx, as, access.UpsertRequest{Entity: "account", Rows: []access.UpsertRow{{Fields: w.accountFields("CA", "Energy", "source_id", key)}}})
 			if err != nil {
 				return err
 			}
 			return out[0].Err
 		}
-		if diff := cmp.Diff(explicit(mine), explicit(upsert(hidden.Fields["source_id"].Text()))); diff != "" {
+		if diff := cmp.Diff(explicit(mine), explicit(upsert(west, hidden.Fields["source_id"].Text()))); diff != "" {
 			t.Error(diff)
+		}
+		// Who could not create with a free key hears no more of a taken one.
+		for _, as := range []crm.SubjectID{"banker@amer", "rep.east@amer", "ops@amer", "analyst@amer"} {
+			for way, try := range map[string]func(key string) error{
+				"upsert": func(key string) error { return upsert(caller(as), key) },
+				"create": func(key string) error {
+					f := w.accountFields("CA", "Energy", "source_id", key)
+					return row(w.door.Create(ctx, caller(as), access.CreateRequest{Entity: "account", Rows: []access.NewRow{{Fields: f}}}))
+				},
+			} {
+				free, taken := try("FREE"), try(own.Fields["source_id"].Text())
+				wantKind(t, free, crm.Denied, "")
+				if diff := cmp.Diff(explicit(free), explicit(taken)); diff != "" {
+					t.Errorf("%s of %s: a taken key differs: %s", way, as, diff)
+				}
+			}
 		}
 	})
 }

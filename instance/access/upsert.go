@@ -153,21 +153,18 @@ func (u *upsert) resolve(ctx context.Context) ([]map[string]crm.Value, error) {
 // under it, or a new record.
 func (u *upsert) draft(ctx context.Context, id crm.RecordID, before preimages, set map[string]crm.Value, accounts map[crm.RecordID]crm.Record) *row {
 	r := &row{draft: Draft{Entity: u.def.Entity, Op: crm.OpUpdate, ID: id}}
-	if stored, ok := before.raw[id]; ok {
-		if _, ok := before.may[id]; !ok {
-			// The key is taken by a record the caller may not change. That much
-			// cannot be hidden from who may create; the words are those of any
-			// taken key.
-			r.err = &crm.Error{Kind: crm.Conflict, Field: u.def.Key, Msg: "another record here has this value; it must be unique"}
-			return r
-		}
-		r.base = stored.Version
+	_, r.taken = before.raw[id]
+	if _, ok := before.may[id]; ok && r.taken {
+		stored := before.raw[id]
+		r.taken, r.base = false, stored.Version
 		r.touches = groupsOf(u.def, set)
 		if r.err = before.overwrites(r, u.def, set); r.err == nil {
 			u.change(ctx, r, stored, set, UpdateRow{})
 		}
 		return r
 	}
+	// If the key is taken by a record the caller may not change, they create
+	// like anybody who does not know of it, and hear what those hear.
 	r.draft.Op, r.draft.ID, r.draft.Fields = crm.OpCreate, crm.NewRecordID(), map[string]crm.Value{}
 	r.overlay(set)
 	if r.err = requires(u.def, set); r.err == nil {
@@ -256,7 +253,8 @@ func (u *upsert) keep(ctx context.Context, tx *store.Tx) error {
 func (u *upsert) raced() bool {
 	return slices.ContainsFunc(u.rows, func(r *row) bool {
 		e, ok := errors.AsType[*crm.Error](r.err)
-		return ok && r.draft.Fields != nil && (e.Kind == crm.Stale || e.Kind == crm.Conflict && r.draft.Op == crm.OpCreate && e.Field == u.def.Key)
+		taken := r.draft.Op == crm.OpCreate && !r.taken && e != nil && e.Kind == crm.Conflict && e.Field == u.def.Key
+		return ok && (e.Kind == crm.Stale || taken)
 	})
 }
 

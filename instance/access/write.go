@@ -49,6 +49,7 @@ type row struct {
 	seen    crm.Record   // update, delete: as the caller saw it before
 	version int64        // as stored, once it is
 	stored  bool         // the write changed something
+	taken   bool         // upsert: somebody else's record has the key
 	err     error
 }
 
@@ -218,8 +219,47 @@ func (p *plan) writeRows(ctx context.Context, tx *store.Tx) error {
 	for i, r := range rows {
 		r.version, r.err = written[i].Record.Version, written[i].Err
 		r.stored = r.err == nil
+		if r.draft.Op == crm.OpCreate && r.err != nil {
+			if r.err, err = p.refusedCreation(ctx, tx, r); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
+}
+
+// refusedCreation is the answer about a record that was not created. The
+// database looks at unique keys before policy does; so that a taken key is no
+// news to who could not have created the record with a free one, policy is
+// asked again.
+func (p *plan) refusedCreation(ctx context.Context, tx *store.Tx, r *row) (refusal, err error) {
+	switch crm.KindOf(r.err) {
+	case crm.Denied:
+		return misplaced(), nil
+	case crm.Conflict:
+	default:
+		return r.err, nil
+	}
+	_, now, err := tx.Stamp(ctx)
+	if err != nil {
+		return nil, err
+	}
+	facts, err := tx.FactsAbout(ctx, r.draft.ID, r.draft.Governed.Account)
+	if err != nil {
+		return nil, err
+	}
+	decision, err := p.asking.engine.Explain(ctx, p.asking.subject, crm.ActionCreate, p.def.Entity, r.draft.Governed, r.draft.ID, facts, now, nil)
+	if err != nil {
+		return nil, err
+	}
+	if !decision.Allowed {
+		return misplaced(), nil
+	}
+	return r.err, nil
+}
+
+func misplaced() error {
+	return crm.Errorf(crm.Denied, "you may not create a record that is placed there; choose a territory, segment and department of yours")
 }
 
 // abandon fails the well rows of an atomic batch that row i has spoilt.

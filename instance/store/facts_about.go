@@ -12,11 +12,20 @@ import (
 // FactsAbout are the agreements and grants recorded about a record, whatever
 // their times: an explanation applies those itself.
 func (s *Store) FactsAbout(ctx context.Context, id, account crm.RecordID) (policy.Facts, error) {
+	return factsAbout(ctx, s.pool, id, account)
+}
+
+// FactsAbout reads as Store.FactsAbout does, inside the transaction.
+func (t *Tx) FactsAbout(ctx context.Context, id, account crm.RecordID) (policy.Facts, error) {
+	return factsAbout(ctx, t.tx, id, account)
+}
+
+func factsAbout(ctx context.Context, q queries, id, account crm.RecordID) (policy.Facts, error) {
 	batch := &pgx.Batch{}
 	batch.Queue(`select `+agreementColumns+` from fact.agreement where recorded_to = 'infinity' and account = $1 order by id`, string(account))
 	batch.Queue(`select `+grantColumns+`, suspended from fact."grant" where recorded_to = 'infinity' and record in ($1, $2) order by id`,
 		string(id), string(account))
-	results := s.pool.SendBatch(ctx, batch)
+	results := q.SendBatch(ctx, batch)
 	facts, err := collectFacts(results)
 	if closeErr := results.Close(); err == nil {
 		err = closeErr
