@@ -31,6 +31,7 @@ var shipped = sync.OnceValues(func() (*policy.Engine, error) {
 // world is the instance amer with its facts, on a database of its own.
 type world struct {
 	t     testing.TB
+	url   string
 	store *store.Store
 	door  *access.Door
 	facts store.Facts
@@ -44,7 +45,8 @@ func newWorld(t testing.TB) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := store.Open(t.Context(), store.Config{URL: embeddedtest.Database(t), MaxConns: 8, Instance: "amer"})
+	url := embeddedtest.Database(t)
+	s, err := store.Open(t.Context(), store.Config{URL: url, MaxConns: 8, Instance: "amer"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +54,7 @@ func newWorld(t testing.TB) *world {
 	if err := s.Install(t.Context(), schema.Common()); err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, store: s, hooks: &placer{}, facts: amer()}
+	w := &world{t: t, url: url, store: s, hooks: &placer{}, facts: amer()}
 	w.door = access.New(access.Config{Instance: "amer", Store: s, Engine: engine, Hooks: w.hooks})
 	w.reconcile()
 	return w
