@@ -86,8 +86,10 @@ func (s *Store) estimate(ctx context.Context, t *table, f policy.Filter) estimat
 		return e
 	}
 	e, err := s.sample(ctx, t, where, args)
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		s.log.WarnContext(ctx, "estimate of a filter failed", "entity", t.def.Entity, "error", err)
+	}
+	if err != nil {
 		return estimate{visible: 1}
 	}
 	e.key = key

@@ -3,9 +3,12 @@ package store_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"meridian/instance/crm"
 	"meridian/instance/embedded/embeddedtest"
@@ -14,7 +17,14 @@ import (
 	"meridian/policy"
 )
 
-func TestMain(m *testing.M) { embeddedtest.Main(m) }
+func TestMain(m *testing.M) {
+	// Every check of a property is a handful of transactions: fewer than rapid's
+	// hundred are enough in a plain run. -rapid.checks asks for more.
+	if err := flag.Set("rapid.checks", "30"); err != nil {
+		panic(err)
+	}
+	embeddedtest.Main(m) // parses the flags
+}
 
 // thing has a field of every type, in three groups.
 var thing = crm.Definition{Entity: "thing", Label: "Thing", Plural: "Things", Governed: crm.GovernedOwn, Key: "code", Fields: []crm.Field{
@@ -37,6 +47,7 @@ type world struct {
 	t      testing.TB
 	url    string
 	engine *policy.Engine
+	raw    *pgxpool.Pool
 }
 
 // shipped is the engine of the shipped bundle, compiled once per test process.

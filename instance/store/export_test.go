@@ -1,0 +1,15 @@
+package store
+
+import "context"
+
+// Shapes are all forms of a statement over a filter, for tests that they agree.
+var Shapes = []shape{oneScan, unionOfGrounds, windowFirst}
+
+// ListAs is List in a given shape.
+func (s *Store) ListAs(ctx context.Context, r Read, shape shape) (Page, error) {
+	t, err := s.table(r.Entity)
+	if err != nil {
+		return Page{}, err
+	}
+	return s.listAs(ctx, t, r, shape)
+}
