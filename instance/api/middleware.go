@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -134,7 +135,7 @@ func (s *server) recoverHTTP(next http.Handler) http.Handler {
 			if p == nil {
 				return
 			}
-			if p == http.ErrAbortHandler {
+			if aborted(p) {
 				panic(p)
 			}
 			err := panicked(p)
@@ -146,6 +147,12 @@ func (s *server) recoverHTTP(next http.Handler) http.Handler {
 		}()
 		next.ServeHTTP(w, r)
 	})
+}
+
+// aborted tells a panic that breaks off an answer on purpose.
+func aborted(p any) bool {
+	err, ok := p.(error)
+	return ok && errors.Is(err, http.ErrAbortHandler)
 }
 
 func panicked(p any) error {
@@ -185,7 +192,7 @@ func (interceptor) WrapStreamingClient(next connect.StreamingClientFunc) connect
 }
 
 func (i interceptor) outcome(ctx context.Context, p any, err error) error {
-	if p == http.ErrAbortHandler {
+	if aborted(p) {
 		panic(p)
 	}
 	if p != nil {

@@ -22,7 +22,10 @@ const (
 	ops     = crm.SubjectID("ops@amer")
 )
 
-const nowhere = "0192f3c0-5b1e-7c3a-9c1d-0123456789ab"
+const (
+	nowhere = "0192f3c0-5b1e-7c3a-9c1d-0123456789ab" // the id of no record
+	trace   = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+)
 
 // TestRecordsOverREST is the life of a record, with every status on its way.
 func TestRecordsOverREST(t *testing.T) {
@@ -180,7 +183,7 @@ func TestHiddenIsAbsent(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			var seen []string
 			for _, id := range []string{hidden, nowhere, "not-an-id"} {
-				headers := []string{"traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}
+				headers := []string{"traceparent", trace}
 				if c.ifMatch != "" {
 					headers = append(headers, "If-Match", c.ifMatch)
 				}
@@ -412,11 +415,24 @@ func TestWriting(t *testing.T) {
 	})
 	t.Run("children", func(t *testing.T) {
 		account := w.create(west, "PARENT", "US-CA")
-		a := w.ask(west, "POST", "/api/v1/contact", `{"fields":{"account":"`+account+`","name":"Ada"}}`)
-		if a.StatusCode == 400 { // the schema's own names may differ; the error then names the field
-			t.Skipf("contact: %s", a.raw)
+		contact := func(key, account, more string) string {
+			return `{"fields":{"source_id":"` + key + `","account_id":"` + account + `","last_name":"Lovelace","birthday":"1815-12-10"` + more + `}}`
 		}
-		a.want(t, 201)
+		a := w.ask(west, "POST", "/api/v1/contact", contact("C1", account, `,"do_not_contact":true`)).want(t, 201)
+		f, g := a.record()["fields"].(map[string]any), a.record()["governance"].(map[string]any)
+		if f["account_id"] != account || f["birthday"] != "1815-12-10" || f["do_not_contact"] != true || g["account"] != account || g["territory"] != "US-CA" {
+			t.Errorf("%s", a.raw)
+		}
+		w.ask(east, "GET", "/api/v1/contact/"+a.id(), "").want(t, 404, "not_found")
+		w.ask(west, "POST", "/api/v1/contact", contact("C2", account, `,"seniority":"emperor"`)).want(t, 400, "invalid", "seniority")
+		w.ask(west, "POST", "/api/v1/contact", contact("C3", "ACME", "")).want(t, 400, "invalid", "account_id")
+		w.ask(west, "POST", "/api/v1/contact", contact("C4", account, `,"do_not_contact":"yes"`)).want(t, 400, "invalid", "do_not_contact")
+		// A customer that one may not know of is one that does not exist.
+		hidden := w.ask(east, "POST", "/api/v1/contact", contact("C5", account, ""), "traceparent", trace)
+		none := w.ask(east, "POST", "/api/v1/contact", contact("C5", nowhere, ""), "traceparent", trace)
+		if hidden.StatusCode < 400 || hidden.raw != none.raw {
+			t.Errorf("a child of a hidden customer: %s\nof none: %s", hidden.raw, none.raw)
+		}
 	})
 }
 
@@ -426,7 +442,7 @@ func TestLogsAndMetricsHoldNoValues(t *testing.T) {
 	w := open(t)
 	const secret = "Zyzzyva-Holdings"
 	w.ask(west, "POST", "/api/v1/account", `{"fields":{"source_id":"`+secret+`","name":"`+secret+`","email":"`+secret+`@example.com"},"territory":"US-CA","segment":"all"}`,
-		"traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").want(t, 201)
+		"traceparent", trace).want(t, 201)
 	w.ask(west, "GET", "/api/v1/account?filter="+url.QueryEscape("name = '"+secret+"'")+"&sort=name&limit=1", "").want(t, 200)
 	w.ask(west, "GET", "/api/v1/account/"+secret, "").want(t, 404)
 	w.ask(west, "GET", "/api/v1/"+secret, "").want(t, 404)

@@ -46,7 +46,7 @@ func (w *world) dial() *grpc.ClientConn {
 	w.t.Helper()
 	conn, err := grpc.NewClient(strings.TrimPrefix(w.url, "http://"), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	must(w.t, err)
-	w.t.Cleanup(func() { conn.Close() })
+	w.t.Cleanup(func() { must(w.t, conn.Close()) })
 	return conn
 }
 
@@ -63,10 +63,10 @@ func TestGRPC(t *testing.T) {
 	conn := w.dial()
 	records := recordv1.NewRecordServiceClient(conn)
 	ctx := w.as(t.Context(), west)
-	const trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+	const execution = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 	var header metadata.MD
-	created, err := records.Create(metadata.AppendToOutgoingContext(ctx, "traceparent", "00-"+trace+"-00f067aa0ba902b7-01"), &recordv1.CreateRequest{
+	created, err := records.Create(metadata.AppendToOutgoingContext(ctx, "traceparent", trace), &recordv1.CreateRequest{
 		Entity: "account", Records: []*recordv1.NewRecord{
 			{Fields: map[string]*recordv1.Value{"source_id": text("G1"), "name": text("One"), "annual_revenue": {Kind: &recordv1.Value_Decimal{Decimal: "1.50"}}}, Territory: "US-CA", Segment: "all"},
 			{Fields: map[string]*recordv1.Value{"source_id": text("G2"), "name": text("a\x00b")}},
@@ -74,7 +74,7 @@ func TestGRPC(t *testing.T) {
 		},
 	}, grpc.Header(&header))
 	must(t, err)
-	if got := header.Get("execution-id"); !slices.Equal(got, []string{trace}) {
+	if got := header.Get("execution-id"); !slices.Equal(got, []string{execution}) {
 		t.Errorf("execution-id %v", got)
 	}
 	one := created.Results[0].GetRecord()
@@ -82,7 +82,7 @@ func TestGRPC(t *testing.T) {
 		t.Fatalf("%v", created)
 	}
 	for i, field := range map[int]string{1: "name", 2: "annual_revenue"} {
-		if e := created.Results[i].GetError(); e.GetKind() != "invalid" || e.GetField() != field || e.GetExecutionId() != trace {
+		if e := created.Results[i].GetError(); e.GetKind() != "invalid" || e.GetField() != field || e.GetExecutionId() != execution {
 			t.Errorf("row %d: %v", i, e)
 		}
 	}
@@ -104,7 +104,7 @@ func TestGRPC(t *testing.T) {
 		must(t, err)
 		past, err := records.History(ctx, &recordv1.HistoryRequest{Entity: "account", Id: one.Id})
 		must(t, err)
-		if len(list.Records) != 1 || count.Count != 1 || !count.Exact || len(past.Versions) != 1 || past.Versions[0].ExecutionId != trace || past.Versions[0].Actor != string(west) {
+		if len(list.Records) != 1 || count.Count != 1 || !count.Exact || len(past.Versions) != 1 || past.Versions[0].ExecutionId != execution || past.Versions[0].Actor != string(west) {
 			t.Errorf("%v %v %v", list, count, past)
 		}
 	})
