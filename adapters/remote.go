@@ -51,7 +51,7 @@ func (r remote) Read(ctx context.Context, stream string, from *facadev1.Position
 	if err != nil {
 		return kinded(err)
 	}
-	defer s.Close()
+	defer func() { _ = s.Close() }() // what was wrong is in s.Err
 	for s.Receive() {
 		if err := emit(s.Msg()); err != nil {
 			return err

@@ -44,7 +44,7 @@ func Serve(ctx context.Context, f Facade, socket string) error {
 		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 		defer cancel()
 		if srv.Shutdown(closing) != nil {
-			srv.Close() // a stream that does not end in time is cut
+			_ = srv.Close() // a stream that does not end in time is cut
 		}
 		err = <-served
 	}

@@ -231,9 +231,9 @@ func (s Setup) empty(t *testing.T) {
 }
 
 func (s Setup) resumes(t *testing.T) {
-	f, stream := s.open(t, numbered(1234)...)
+	f, stream := s.open(t, numbered(555)...)
 	all := mustRead(t, f, stream, nil)
-	if len(all.lines) != 1234 || len(all.positions) < 2 {
+	if len(all.lines) != 555 || len(all.positions) < 2 {
 		t.Fatalf("%d lines and %d positions", len(all.lines), len(all.positions))
 	}
 	for i, from := range all.positions {
@@ -312,8 +312,8 @@ func (s Setup) big(t *testing.T) {
 	if testing.Short() {
 		t.Skip("not checked: big sources, in short mode")
 	}
-	const n, bound = 100_000, 12 << 20
-	name := strings.Repeat("x", 250)
+	const n, bound = 5_000, 12 << 20
+	name := strings.Repeat("x", 5_000)
 	f, stream := s.Open(t, func(yield func(string, string) bool) {
 		for i := range n {
 			if !yield(fmt.Sprintf("r%d", i+1), name) {
@@ -330,7 +330,7 @@ func (s Setup) big(t *testing.T) {
 	before, most, rows := heap(), uint64(0), 0
 	err := f.Read(t.Context(), stream, nil, func(item *facadev1.ReadResponse) error {
 		if item.GetRow() != nil {
-			if rows++; rows%20_000 == 0 {
+			if rows++; rows%1_000 == 0 {
 				most = max(most, heap())
 			}
 		}

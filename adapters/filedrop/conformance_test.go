@@ -134,11 +134,7 @@ func TestConformance(t *testing.T) {
 func TestConformanceServed(t *testing.T) {
 	local := setup()
 	served := func(t testing.TB, f adapters.Facade) adapters.Facade {
-		dir, err := os.MkdirTemp("", "mfd") // socket paths are short
-		if err != nil {
-			t.Fatal(err)
-		}
-		socket := filepath.Join(dir, "s")
+		socket := filepath.Join(t.TempDir(), "s")
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan error, 1)
 		go func() { done <- adapters.Serve(ctx, adapters.Observed(f, slog.New(slog.DiscardHandler)), socket) }()
@@ -147,7 +143,6 @@ func TestConformanceServed(t *testing.T) {
 			if err := <-done; err != nil {
 				t.Error(err)
 			}
-			os.RemoveAll(dir)
 		})
 		far := adapters.Dial(socket)
 		for deadline := time.Now().Add(5 * time.Second); ; {

@@ -424,7 +424,9 @@ func TestKilledFacadeResumes(t *testing.T) {
 			for range 2 {
 				<-reached
 				_ = p.Process.Kill()
-				<-p.done
+				if err := <-p.done; err == nil {
+					t.Error("the facade ended by itself")
+				}
 				killed <- struct{}{}
 				p = s.start()
 			}

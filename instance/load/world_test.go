@@ -90,7 +90,7 @@ func (w *world) number(sql string, args ...any) (n int) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	defer c.Close(context.Background())
+	defer func() { _ = c.Close(context.Background()) }()
 	if err := c.QueryRow(context.Background(), sql, args...).Scan(&n); err != nil {
 		w.t.Fatal(err)
 	}

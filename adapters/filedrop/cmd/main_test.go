@@ -16,11 +16,7 @@ import (
 // config writes a configuration over the shipped mapping of companies.
 func config(t *testing.T, more string) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "mfd") // socket paths are short
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	dir := t.TempDir()
 	mapping, err := filepath.Abs("../../../deploy/examples/mappings/companies-emea.yaml")
 	if err != nil {
 		t.Fatal(err)
