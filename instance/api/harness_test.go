@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -37,6 +38,7 @@ func TestMain(m *testing.M) { embeddedtest.Main(m) }
 type world struct {
 	t      *testing.T
 	url    string
+	door   *access.Door
 	issuer *identity.Issuer
 	other  *identity.Issuer // keys this instance does not believe
 	hooks  *hooks
@@ -49,7 +51,7 @@ func open(t *testing.T) *world {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	w := &world{t: t, hooks: &hooks{}, log: &logged{}}
-	log := slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	log := w.slog()
 	st, err := store.Open(ctx, store.Config{URL: embeddedtest.Database(t), MaxConns: 8, Instance: "amer", Log: log})
 	must(t, err)
 	must(t, st.Install(ctx, schema.Common()))
@@ -57,6 +59,7 @@ func open(t *testing.T) *world {
 	engine, err := policy.New(ctx, policy.Embedded())
 	must(t, err)
 	door := access.New(access.Config{Instance: "amer", Store: st, Engine: engine, Hooks: w.hooks, Log: log})
+	w.door = door
 	changes := feed.New(st, door, log)
 
 	keys := t.TempDir()
@@ -126,7 +129,14 @@ func facts() store.Facts {
 			{ID: "ops@amer", Kind: crm.KindPerson, Roles: []string{"ops"}},
 			{ID: "loader@amer", Kind: crm.KindService, Roles: []string{"loader"}, Clearance: 9, Territories: []string{"001"}, Segments: all},
 		},
+		Contracts: []crm.Contract{arriving},
 	}
+}
+
+// arriving is what emea lets this instance hold.
+var arriving = crm.Contract{
+	ID: "emea-amer", Source: "emea", Destination: "amer", Entity: "account", Territories: []string{"001"}, Segments: []string{"all"},
+	Groups: []string{"core"}, Jurisdictions: []string{"*"}, Purpose: "test", LegalBasis: "test", To: crm.Forever,
 }
 
 // hooks is the place where plugins would run; a test makes it fail as they do.
@@ -140,13 +150,27 @@ func (h *hooks) Run(_ context.Context, _ string, drafts []*access.Draft) {
 	}
 }
 
+// slog logs everything to where tests look.
+func (w *world) slog() *slog.Logger {
+	return slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
 // logged keeps what was logged.
 type logged struct {
+	mu  sync.Mutex
 	buf bytes.Buffer
 }
 
 func (l *logged) Write(b []byte) (int, error) {
-	return l.buf.Write(b) // slog's handler holds a lock
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(b)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
 }
 
 func must(t testing.TB, err error) {

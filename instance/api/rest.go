@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"meridian/instance/crm"
 )
@@ -179,8 +180,8 @@ func (c *call) query(known ...string) (map[string]string, error) {
 			return nil, crm.FieldErrorf(clip(k), "no such parameter; this path knows %s", strings.Join(known, ", "))
 		case len(v) > 1:
 			return nil, crm.FieldErrorf(k, "give the parameter once")
-		case strings.ContainsRune(v[0], 0):
-			return nil, crm.FieldErrorf(k, "text may not contain a NUL character")
+		case strings.ContainsRune(v[0], 0) || !utf8.ValidString(v[0]):
+			return nil, crm.FieldErrorf(k, "send text in UTF-8 without NUL characters")
 		}
 		out[k] = v[0]
 	}

@@ -460,7 +460,7 @@ func TestLogsAndMetricsHoldNoValues(t *testing.T) {
 			t.Errorf("metrics lack %s:\n%s", want, metrics.raw)
 		}
 	}
-	log := w.log.buf.String()
+	log := w.log.String()
 	if strings.Contains(log, "yzzyva") {
 		t.Errorf("the log holds a value:\n%s", log)
 	}
