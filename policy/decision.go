@@ -179,7 +179,7 @@ func recordTerm(id crm.RecordID, g crm.Governed) *ast.Term {
 		"department", ast.StringTerm(g.Department),
 		"owner", ast.StringTerm(g.Owner),
 		"account", ast.StringTerm(string(g.Account)),
-		"sensitivity", ast.IntNumberTerm(g.Sensitivity),
+		"sensitivity", number(g.Sensitivity),
 		"jurisdiction", ast.StringTerm(g.Jurisdiction),
 		"pinned", ast.BooleanTerm(g.Pinned),
 		"withheld", texts(g.Withheld),

@@ -201,18 +201,25 @@ func TestCacheTellsSubjectsApart(t *testing.T) {
 	}
 }
 
-func TestFilterIsSafeForConcurrentUse(t *testing.T) {
+func TestEngineIsSafeForConcurrentUse(t *testing.T) {
 	e := embedded(t)
 	var wg sync.WaitGroup
-	for range 8 {
+	for i := range int64(8) {
 		wg.Go(func() {
-			for stamp := range int64(5) {
+			for n := range int64(5) {
 				s := rep
-				s.Stamp = stamp
+				s.Stamp = i*n + 1 // some together, some alone
 				f, err := e.Filter(t.Context(), s, crm.ActionRead, "account", groupNames)
 				var a policy.Args
-				if err != nil || f.Where(&a) == "false" || f.Stamp() != stamp {
-					t.Errorf("stamp %d: %v", stamp, err)
+				if err != nil || f.Where(&a) == "false" || f.Stamp() != s.Stamp {
+					t.Errorf("stamp %d: %v", s.Stamp, err)
+				}
+				g := crm.Governed{Territory: "US-CA", Segment: "Financials", Account: uuids[0], Sensitivity: 2}
+				if d, err := e.Explain(t.Context(), s, crm.ActionRead, "account", g, uuids[0], policy.Facts{}, noon, groupNames); err != nil || !d.Allowed {
+					t.Errorf("explain: %v %v", d, err)
+				}
+				if ok, err := e.Permit(t.Context(), officer, "policy.read"); err != nil || !ok {
+					t.Errorf("permit: %v %v", ok, err)
 				}
 			}
 		})

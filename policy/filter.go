@@ -205,9 +205,7 @@ func subjectTerm(s crm.Subject) *ast.Term {
 		"kind", ast.StringTerm(string(s.Kind)),
 		"instance", ast.StringTerm(s.Instance),
 		"roles", texts(s.Roles),
-		// Not ast.IntNumberTerm: that one is interned, and partial evaluation
-		// writes into the terms of its input, also when others read them.
-		"clearance", ast.NewTerm(ast.Number(strconv.Itoa(s.Clearance))),
+		"clearance", number(s.Clearance),
 		"territories", texts(assigned(s.Territories)),
 		"segments", texts(assigned(s.Segments)),
 		"all_segments", ast.BooleanTerm(s.AllSegments),
@@ -234,6 +232,10 @@ func texts(ss []string) *ast.Term {
 	}
 	return ast.ArrayTerm(terms...)
 }
+
+// number is n as rules see it. ast.IntNumberTerm gives out one shared term, and
+// partial evaluation writes into the terms of its input: two callers would race.
+func number(n int) *ast.Term { return ast.NewTerm(ast.Number(strconv.Itoa(n))) }
 
 // object makes an object of names and terms in turn.
 func object(pairs ...any) *ast.Term {
