@@ -54,7 +54,7 @@ func (s *Store) FindByKey(ctx context.Context, entity string, keys []string) (ma
 		return nil, crm.FieldErrorf("entity", "%s has no key to find records by", entity)
 	}
 	key := quoted(t.def.Key)
-	rows, err := s.pool.Query(ctx, "select r."+key+", r.id::text from "+t.live+" r where r."+key+" = any($1::text[]) and r.home = $2", keys, s.instance)
+	rows, err := s.pool.Query(ctx, "select r."+key+", r.id::text from "+t.live+" r where r."+key+" = any($1::text[]) and r.home = "+literal(s.instance), keys) // a constant, for the partial index
 	if err != nil {
 		return nil, pgErr(err, "find %s by key", entity)
 	}

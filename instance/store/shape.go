@@ -31,7 +31,7 @@ const (
 	window       = 4000             // rows that the first try of windowFirst meets
 	sampled      = 2000             // rows that an estimate looks at
 	shapesKept   = 4096             // estimates remembered
-	shapeExpires = 30 * time.Second // a new stamp renews an estimate at once, loads only then
+	shapeExpires = 30 * time.Second // an estimate that is out of date costs time, never rows
 )
 
 // estimate is how much of a table a filter shows.
@@ -81,7 +81,7 @@ type estimates struct {
 func (s *Store) estimate(ctx context.Context, t *table, f policy.Filter) estimate {
 	args := &policy.Args{}
 	where := f.Where(args)
-	key := s.estimates.key(t, f, where, args)
+	key := s.estimates.key(t, where, args)
 	if e, ok := s.estimates.get(key); ok {
 		return e
 	}
@@ -125,8 +125,9 @@ func (s *Store) sample(ctx context.Context, t *table, where string, args *policy
 	return e, nil
 }
 
-// key names a filter by what it says and what it was made from.
-func (c *estimates) key(t *table, f policy.Filter, where string, args *policy.Args) uint64 {
+// key names a filter by what it says. The facts behind it are left out: they
+// change who sees a record, hardly how many there are.
+func (c *estimates) key(t *table, where string, args *policy.Args) uint64 {
 	c.mu.Lock()
 	if c.by == nil {
 		c.seed, c.by = maphash.MakeSeed(), map[uint64]estimate{}
@@ -137,7 +138,6 @@ func (c *estimates) key(t *table, f policy.Filter, where string, args *policy.Ar
 	h.SetSeed(seed)
 	write := func(s string) { _, _ = h.WriteString(s); _ = h.WriteByte(0) } // neither can fail
 	write(t.live)
-	write(f.Digest())
 	write(where)
 	for _, v := range args.Values() {
 		switch v := v.(type) {
@@ -151,7 +151,6 @@ func (c *estimates) key(t *table, f policy.Filter, where string, args *policy.Ar
 			write(fmt.Sprint(v))
 		}
 	}
-	maphash.WriteComparable(&h, f.Stamp())
 	return h.Sum64()
 }
 

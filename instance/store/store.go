@@ -162,14 +162,14 @@ type queries interface {
 	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
 }
 
-// stampSQL reads the stamp, which also moves by itself when the boundary of a
-// fact that subjects are made of passes (migration 00002).
 // samePlanSQL lets the statements behind it in a batch keep one plan for all
 // values. The store has chosen a shape that is right for the subject; planning
 // a policy's dozen subqueries anew would cost more than running them.
 const samePlanSQL = "select set_config('plan_cache_mode', 'force_generic_plan', true)"
 
-const stampSQL = `select stamp * 2 + (boundary <= statement_timestamp())::int, statement_timestamp() from meridian.access_stamp`
+// stampSQL reads the stamp, which also moves by itself when the boundary of a
+// fact that subjects are made of passes (migration 00002).
+const stampSQL = "select stamp * 2 + (boundary <= statement_timestamp())::int, statement_timestamp() from meridian.access_stamp"
 
 func readStamp(ctx context.Context, q queries) (stamp int64, now time.Time, err error) {
 	err = q.QueryRow(ctx, stampSQL).Scan(&stamp, &now)

@@ -140,6 +140,7 @@ func (w *writer) alike(images []image) int {
 func (w *writer) become(i int, pre *locked, accounts map[crm.RecordID]crm.Governed) (image, error) {
 	r := w.b.Rows[i]
 	img := image{at: i, governed: r.Governed}
+	img.governed.Created, img.governed.Updated = time.Time{}, time.Time{} // the database's clock says
 	fields := r.Set
 	if r.Op != crm.OpCreate {
 		if err := pre.refuses(r, w.s.instance); err != nil {
@@ -156,7 +157,7 @@ func (w *writer) become(i int, pre *locked, accounts map[crm.RecordID]crm.Govern
 		for name, v := range r.Set {
 			fields[name] = v
 		}
-		img.governed.Created = pre.rec.Created
+		img.governed.Home, img.governed.Withheld, img.governed.Created = pre.rec.Home, pre.rec.Governed.Withheld, pre.rec.Created
 	} else if r.Governed.Home != w.s.instance {
 		return img, &crm.Error{Kind: crm.NotHome, Msg: "records are created at their home", Home: r.Governed.Home}
 	}
