@@ -98,6 +98,9 @@ func (x extract) count(ctx context.Context, in *os.File) (extract, error) {
 		}
 		x.records++
 	}
+	if x.mapping.Source.Control.Trailer != nil && r.trailer < 0 {
+		return x, refusal("the trailer is missing; the file may be truncated; nothing was loaded")
+	}
 	if r.trailer >= 0 && r.trailer != x.records {
 		return x, refusal("the trailer counts %d records, the file has %d; nothing was loaded", r.trailer, x.records)
 	}
