@@ -117,7 +117,7 @@ func wholeTopic(t *testing.T, from *side, entity string) []Message {
 		t.Fatal(err)
 	}
 	tr := NewKafka(from.brokers)
-	defer tr.Close()
+	defer func() { _ = tr.Close() }() // it only read
 	var all []Message
 	for _, s := range streams {
 		if s.Entity != entity {
@@ -298,4 +298,47 @@ func TestRecordLeavesWithItsLastContract(t *testing.T) {
 	})
 	amer.update(r, access.UpdateRow{Segment: energy})
 	emea.leaves(r.ID)
+}
+
+// What belongs to an account follows it: out by agreement, back when that ends
+// or the account moves, although no contact was written.
+func TestContactsFollowTheirAccount(t *testing.T) {
+	t.Parallel()
+	amer, emea := pair(t)
+	people := financials(amer, emea)
+	people.ID, people.Entity, people.Groups = "people-"+amer.name, "contact", []string{"core"}
+	amer.declare(people)
+	emea.declare(people)
+	amer.start()
+	emea.start()
+	account := amer.create("Oil", "US-TX", energy)
+	results, err := amer.door.Create(t.Context(), amer.as("rep"), access.CreateRequest{Entity: "contact", Rows: []access.NewRow{{
+		Fields: map[string]crm.Value{"source_id": crm.String("P1"), "account_id": crm.Reference(account.ID), "last_name": crm.String("Gusher"), "email": crm.String(secretMail)}}}})
+	contact := one(t, results, err)
+	holds := func(want bool) {
+		t.Helper()
+		eventually(t, func() error {
+			rs, err := emea.store.Load(t.Context(), "contact", []crm.RecordID{contact.ID})
+			if _, ok := rs[contact.ID]; err == nil && ok != want {
+				err = fmt.Errorf("the contact is held %v, want %v", ok, want)
+			}
+			return err
+		})
+	}
+	a := amer.agree(account.ID, emea.name+"/"+desk, crm.EffectOpen, crm.Forever)
+	holds(true)
+	amer.endAgreement(a)
+	holds(false)
+	account = amer.update(account, access.UpdateRow{Segment: banks})
+	holds(true)
+	account = amer.update(account, access.UpdateRow{Territory: "DE"})
+	holds(false)
+	amer.update(account, access.UpdateRow{Territory: "US-CA"})
+	holds(true)
+	deleted, err := amer.door.Delete(t.Context(), amer.as("rep"), access.DeleteRequest{Entity: "contact", Rows: []access.DeleteRow{{ID: contact.ID, Version: amer.version("contact", contact.ID)}}})
+	one(t, deleted, err)
+	holds(false)
+	for _, m := range wholeTopic(t, amer, "contact") {
+		assertNoSecrets(t, m)
+	}
 }

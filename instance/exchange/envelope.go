@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -20,7 +19,7 @@ import (
 // deterministic makes equal projections equal bytes, so that digests compare.
 var deterministic = proto.MarshalOptions{Deterministic: true}
 
-// message is the Kafka message of a stored envelope. Headers repeat what the
+// kafkaMessage is the message of a stored envelope. Headers repeat what the
 // body says, so the message is the same however often it is made.
 func kafkaMessage(e store.Envelope) (Message, error) {
 	var env exchangev1.Envelope
@@ -182,5 +181,3 @@ func digestOf(v any) (string, error) {
 	}
 	return fmt.Sprintf("%x", sha256.Sum256(body)), nil
 }
-
-func timestamp(t time.Time) *timestamppb.Timestamp { return timestamppb.New(t) }

@@ -57,7 +57,6 @@ type Exchange struct {
 
 	wake    chan struct{} // something entered the outbox, or has to be repaired
 	repairs atomic.Bool   // a destination asked for a repair
-	redrive atomic.Int64  // rises with every Redrive
 
 	// afterStore is called between storing envelopes and sending them: tests
 	// end the process there.
@@ -164,9 +163,6 @@ func (e *Exchange) inbound(ctx context.Context) ([]*ingress, error) {
 func (e *Exchange) Contracts(ctx context.Context) ([]crm.Contract, error) {
 	return e.store.Contracts(ctx)
 }
-
-// Redrive makes every stream try again what it parked.
-func (e *Exchange) Redrive() { e.redrive.Add(1) }
 
 // sleep waits for d and reports whether ctx is still alive.
 func sleep(ctx context.Context, d time.Duration) bool {

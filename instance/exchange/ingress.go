@@ -33,7 +33,6 @@ type ingress struct {
 	readAt  time.Time               // when terms were read
 	triedAt time.Time               // when parked envelopes were tried last
 	tried   int64                   // access stamp of that try
-	redrove int64                   // Redrive that was obeyed
 	backoff backoff
 }
 
@@ -284,10 +283,9 @@ func (in *ingress) tend(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	redrove := in.redrive.Load()
-	if stamp == in.tried && redrove == in.redrove && time.Since(in.triedAt) < parkedAgain {
+	if stamp == in.tried && time.Since(in.triedAt) < parkedAgain {
 		return nil
 	}
-	in.triedAt, in.tried, in.redrove = time.Now(), stamp, redrove
+	in.triedAt, in.tried = time.Now(), stamp
 	return in.retryParked(ctx)
 }

@@ -236,6 +236,7 @@ func TestSnapshotThenStream(t *testing.T) {
 	}
 	amer.start()
 	emea.start()
+	quiet(t, amer, emea)
 	amer.declare(financials(amer, emea))
 	// Meanwhile the first one is renamed again and again.
 	records, err := amer.store.Load(t.Context(), "account", ids[:1])

@@ -216,6 +216,16 @@ func one(t testing.TB, results []access.Result, err error) crm.Record {
 	return results[0].Record
 }
 
+// version is a record's version now: children move with their account.
+func (s *side) version(entity string, id crm.RecordID) int64 {
+	s.t.Helper()
+	rs, err := s.store.Load(s.t.Context(), entity, []crm.RecordID{id})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return rs[id].Version
+}
+
 // raw reads the side's database past the door: what is held, whoever may see
 // it.
 func (s *side) raw(id crm.RecordID) (crm.Record, bool) {
