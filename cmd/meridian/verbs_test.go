@@ -1,14 +1,18 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"testing"
 	"time"
@@ -34,6 +38,7 @@ func TestVerbs(t *testing.T) {
 		}
 		return run(t.Context(), args, ts.Stdout(), ts.Stderr())
 	}
+	t.Run("watch", func(t *testing.T) { watchOne(t, data) })
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/verbs",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -54,6 +59,35 @@ func TestVerbs(t *testing.T) {
 			},
 		},
 	})
+}
+
+// watchOne watches until one change, which it makes once the watch is set.
+func watchOne(t *testing.T, data string) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	said, say := io.Pipe()
+	var stdout bytes.Buffer
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(ctx, []string{"watch", "account", "--count", "1", "--as", "rep.west@amer", "--data", data}, &stdout, say)
+		_ = say.Close() // of a pipe: never fails
+	}()
+	lines := bufio.NewScanner(said)
+	if !lines.Scan() || lines.Text() != "watching; Ctrl-C stops" {
+		t.Fatalf("the watch says %q", lines.Text())
+	}
+	code := run(ctx, []string{
+		"record", "create", "account", "--as", "rep.west@amer", "--data", data, "--territory", "US-CA", "--segment", "all", "source_id=W1", "name=Watched\x1b[31m",
+	}, io.Discard, io.Discard)
+	if code != exitOK {
+		t.Fatalf("create ended with %d", code)
+	}
+	if code := <-ended; code != exitOK {
+		t.Errorf("watch ended with %d", code)
+	}
+	if got := stdout.String(); !regexp.MustCompile(`^\d\d:\d\d:\d\d  upsert  [0-9a-f-]{36}  v1  Watched \[31m\n$`).MatchString(got) {
+		t.Errorf("watch shows %q", got)
+	}
 }
 
 // serveOne serves an instance without plugins and peers, and answers a data
