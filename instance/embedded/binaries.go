@@ -64,7 +64,7 @@ func fetchBinaries(dir string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("make the cache for PostgreSQL: %w", err)
 	}
-	defer os.RemoveAll(fresh) //nolint:errcheck // what is left is only disc space
+	defer os.RemoveAll(fresh) // what is left is only disc space
 	if err := os.Chmod(fresh, 0o755); err != nil {
 		return "", err
 	}
@@ -95,6 +95,6 @@ func freePort() (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("find a free port: %w", err)
 	}
-	defer l.Close() //nolint:errcheck // nothing was written
+	defer l.Close() // nothing was written
 	return l.Addr().(*net.TCPAddr).Port, nil
 }

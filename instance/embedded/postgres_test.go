@@ -67,7 +67,7 @@ func TestPostgresAsAnOrdinaryUser(t *testing.T) {
 
 func TestPostgresLivesFromStartToStart(t *testing.T) {
 	dir := filepath.Join(openDir(t), "postgres")
-	p := start(t, dir)
+	p := startWith(t, dir, embedded.PostgresOptions{})
 	ensure(t, p, "amer")
 	ensure(t, p, "emea")
 	execSQL(t, p.URL("amer", "amer", "secret"), "create table kept (n int); insert into kept values (42)")
@@ -170,9 +170,16 @@ func TestPostgresRunsBelowAClosedFolder(t *testing.T) {
 	ensure(t, start(t, filepath.Join(closed, "postgres")), "amer")
 }
 
+// start starts a server that does not wait for the disc: what is tested here
+// is killed processes, not lost power.
 func start(t *testing.T, dir string) *embedded.Postgres {
 	t.Helper()
-	p, err := embedded.StartPostgres(t.Context(), dir, embedded.PostgresOptions{})
+	return startWith(t, dir, embedded.PostgresOptions{Volatile: true})
+}
+
+func startWith(t *testing.T, dir string, o embedded.PostgresOptions) *embedded.Postgres {
+	t.Helper()
+	p, err := embedded.StartPostgres(t.Context(), dir, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,7 +245,7 @@ func copyFile(t *testing.T, from, to string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer in.Close() //nolint:errcheck // read only
+	defer in.Close() // read only
 	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY, 0o755)
 	if err != nil {
 		t.Fatal(err)

@@ -13,7 +13,7 @@ import (
 )
 
 // kept runs Keep in the background and hands out its notices.
-func kept(t *testing.T, ctx context.Context, script string) (<-chan embedded.Notice, <-chan struct{}) {
+func kept(ctx context.Context, t *testing.T, script string) (<-chan embedded.Notice, <-chan struct{}) {
 	t.Helper()
 	notices, done := make(chan embedded.Notice, 64), make(chan struct{})
 	go func() {
@@ -29,7 +29,7 @@ func kept(t *testing.T, ctx context.Context, script string) (<-chan embedded.Not
 func TestKeepStartsAgainAtOnceAndThenWithGrowingPauses(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	notices, done := kept(t, ctx, "exit 3")
+	notices, done := kept(ctx, t, "exit 3")
 	var pauses []time.Duration
 	for len(pauses) < 3 {
 		if n := <-notices; !n.Running {
@@ -49,7 +49,7 @@ func TestKeepStartsAgainAtOnceAndThenWithGrowingPauses(t *testing.T) {
 func TestKeepEndsTheChildWithItself(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	notices, done := kept(t, ctx, "exec sleep 600")
+	notices, done := kept(ctx, t, "exec sleep 600")
 	n := <-notices
 	cancel()
 	<-done

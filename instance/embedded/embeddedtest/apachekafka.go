@@ -88,7 +88,7 @@ func startApacheKafka() ([]string, error) {
 		if err != nil {
 			return err
 		}
-		defer log.Close() //nolint:errcheck // the child has its own
+		defer log.Close() // the child has its own
 		cmd := java("kafka.Kafka", properties)
 		cmd.Stdout, cmd.Stderr = log, log
 		if apache.process, err = embedded.StartProcess(cmd, syscall.SIGKILL); err != nil {
@@ -122,9 +122,9 @@ func awaitKafka(ctx context.Context, p *embedded.Process, broker, log string) er
 		select {
 		case <-p.Done():
 			text, _ := os.ReadFile(log) // only to say more
-			return fmt.Errorf("Apache Kafka ended: %w: %s", p.Err(), text)
+			return fmt.Errorf("the Kafka broker ended: %w: %s", p.Err(), text)
 		case <-ctx.Done():
-			return fmt.Errorf("Apache Kafka does not answer: %w", errors.Join(err, ctx.Err()))
+			return fmt.Errorf("the Kafka broker does not answer: %w", errors.Join(err, ctx.Err()))
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
@@ -148,7 +148,7 @@ func kafkaJars(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer os.RemoveAll(fresh) //nolint:errcheck // what is left is only disc space
+	defer os.RemoveAll(fresh) // what is left is only disc space
 	pom := filepath.Join(fresh, "pom.xml")
 	if err := os.WriteFile(pom, []byte(kafkaPOM), 0o600); err != nil {
 		return "", err
