@@ -44,6 +44,7 @@ func (w *world) arrive(territory, segment string) crm.Record {
 }
 
 func TestImport(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	row := w.foreign("US-CA", "Energy")
 	if err := w.imports(row)[0]; err != nil {
@@ -105,6 +106,7 @@ func TestImport(t *testing.T) {
 }
 
 func TestImportAndItsCommitAreOne(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	good, poison := w.foreign("US-CA", "Energy"), w.foreign("US-CA", "Energy")
 	poison.Governed.Home = "apac"
@@ -137,6 +139,7 @@ func (w *world) project(contract crm.Contract, ids ...crm.RecordID) []access.Pro
 }
 
 func TestProject(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	finserv, dach := w.facts.Contracts[0], w.facts.Contracts[1]
 	bank := w.account("NY", "Financials")
@@ -184,7 +187,7 @@ func TestProject(t *testing.T) {
 	w.reconcile()
 	want("residency", finserv, false, false, false, false)
 	w.facts.Contracts[0].Jurisdictions = []string{"US"}
-	w.facts.Contracts[0].To = time.Now().Add(150 * time.Millisecond)
+	w.facts.Contracts[0].To = time.Now().Add(2 * time.Second)
 	w.reconcile()
 	want("allowed again, for a moment", finserv, true, false, false, false)
 	w.until(func() bool { return !scope(finserv)[0] })

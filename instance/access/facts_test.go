@@ -9,6 +9,7 @@ import (
 )
 
 func TestAgreements(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	ctx, officer := t.Context(), caller("officer.a@amer")
 	rec := w.account("CA", "Energy", "source_id", "AAPL")
@@ -76,6 +77,7 @@ func TestAgreements(t *testing.T) {
 }
 
 func TestJudgement(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	ctx := t.Context()
 	rec := w.account("CA", "Energy")
@@ -157,6 +159,7 @@ func TestJudgement(t *testing.T) {
 }
 
 func TestExplain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	rec := w.account("NY", "Energy")
 	a := w.agree(crm.Agreement{Account: rec.ID, Department: "legal"})
@@ -188,6 +191,7 @@ func TestExplain(t *testing.T) {
 }
 
 func TestEvalShowsTheFilter(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	sql, args, digest, err := w.door.Eval(t.Context(), caller("rep.west@amer"), "", "", "account")
 	if err != nil || sql == "" || len(args) == 0 || digest != w.door.Engine().Digest() {
@@ -201,6 +205,7 @@ func TestEvalShowsTheFilter(t *testing.T) {
 }
 
 func TestPermissions(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for permission, holders := range map[string]string{
 		"agreement.write": "officer.a@amer", "explain.any": "officer.a@amer", "load.run": "loader@amer", "exchange.read": "ops@amer",

@@ -18,6 +18,7 @@ import (
 // read that begins afterwards sees the record, whatever is cached, on this
 // replica or another.
 func TestRevocationHoldsForTheNextStatement(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	rec := w.account("CA", "Energy")
 	replica := access.New(access.Config{Instance: "amer", Store: w.store, Engine: w.door.Engine()})
@@ -92,6 +93,7 @@ func TestRevocationHoldsForTheNextStatement(t *testing.T) {
 
 // TestRevocationUnderLoad: readers that began after the commit never see it.
 func TestRevocationUnderLoad(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	rec := w.account("NY", "Energy")
 	share := w.judge("manager.us@amer", crm.Grant{Entity: "account", Record: rec.ID, Kind: crm.GrantShare, Key: "s:rep.west@amer"})
@@ -128,6 +130,7 @@ func TestRevocationUnderLoad(t *testing.T) {
 
 // TestFactsEndByTimeAlone: nothing is written when the time comes.
 func TestFactsEndByTimeAlone(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	rec := w.account("NY", "Energy")
 	stamp := func() int64 {
@@ -138,8 +141,8 @@ func TestFactsEndByTimeAlone(t *testing.T) {
 		}
 		return n
 	}
-	soon := time.Now().Add(400 * time.Millisecond)
-	later := soon.Add(400 * time.Millisecond)
+	soon := time.Now().Add(2 * time.Second) // far enough for a slow machine to be ready
+	later := soon.Add(time.Second)
 	w.agree(crm.Agreement{Account: rec.ID, Department: "legal", From: soon, To: later})
 	w.judge("manager.us@amer", crm.Grant{Entity: "account", Record: rec.ID, Kind: crm.GrantShare, Key: "s:analyst@amer", To: soon})
 	before := stamp()
@@ -172,6 +175,7 @@ func (w *world) refusedKind(as crm.SubjectID, rec crm.Record) crm.Kind {
 // TestActivation: a bundle holds for the next statement, and its change is in
 // the feed.
 func TestActivation(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	rec := w.account("CA", "Energy")
 	amended := map[string]string{}
@@ -209,6 +213,7 @@ func TestActivation(t *testing.T) {
 // TestOneStampPerAnswer: while assignments swing between two places, every
 // page is wholly of one place or the other.
 func TestOneStampPerAnswer(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for range 3 {
 		w.account("CA", "Energy")

@@ -10,6 +10,7 @@ import (
 
 // TestGrounds walks every ground of the policy, and every action on it.
 func TestGrounds(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	california := w.account("CA", "Energy")
 	newYork := w.account("NY", "Financials")
@@ -194,6 +195,7 @@ func (w *world) contactFields(account crm.Record) map[string]crm.Value {
 }
 
 func TestGroupsAreRevealedByGround(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	rec := w.account("CA", "Energy")
 	withheld := func(as crm.SubjectID) []string {
@@ -224,6 +226,7 @@ func TestGroupsAreRevealedByGround(t *testing.T) {
 // TestMaskedFieldsDoNotLeakThroughFilterAndSort probes withheld values the way
 // a curious colleague would.
 func TestMaskedFieldsDoNotLeakThroughFilterAndSort(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	poor := w.account("CA", "Energy", "annual_revenue", "10")
 	rich := w.account("CA", "Energy", "annual_revenue", "99")

@@ -14,6 +14,7 @@ import (
 // every method that takes an id or a key, and wants the same answer to the
 // last letter.
 func TestHiddenIsAbsent(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	ctx := t.Context()
 	hidden := w.account("NY", "Energy")

@@ -27,6 +27,7 @@ func (w *world) sql(text string) {
 // TestWhatCannotBeLoggedIsNotAnswered: decisions on reads may wait, but only
 // so many, and none is lost while they do. A write waits for no one.
 func TestWhatCannotBeLoggedIsNotAnswered(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	rec := w.account("CA", "Energy")
 	c := w.called("rep.west@amer")
@@ -58,6 +59,7 @@ func TestWhatCannotBeLoggedIsNotAnswered(t *testing.T) {
 
 // TestRunWritesWhileItRuns: decisions do not wait for the end of the process.
 func TestRunWritesWhileItRuns(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	rec := w.account("CA", "Energy")
 	ctx, stop := context.WithCancel(t.Context())

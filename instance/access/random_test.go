@@ -16,6 +16,7 @@ import (
 // TestEveryWayOfReadingAgrees: for random subjects, facts and records, list,
 // get, count, history, watch and explain say the same of every record.
 func TestEveryWayOfReadingAgrees(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	states, sectors := []string{"CA", "NY", "TX", "ZZ"}, []string{"Energy", "Financials", ""}
 	var records []crm.Record

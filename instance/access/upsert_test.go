@@ -49,6 +49,7 @@ func wantBecame(t *testing.T, out []access.UpsertOutcome, want ...string) {
 }
 
 func TestUpsert(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a, b := w.accountFields("CA", "Energy"), w.accountFields("NY", "Financials")
 	row := func(f map[string]crm.Value) access.UpsertRow { return access.UpsertRow{Fields: f} }
@@ -93,6 +94,7 @@ func TestUpsert(t *testing.T) {
 // TestUpsertOfTheSameKeyTwice: a batch boundary between two rows of a key
 // must not change what becomes of them.
 func TestUpsertOfTheSameKeyTwice(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	row := func(name string) access.UpsertRow {
 		return access.UpsertRow{Fields: w.fields("account", "source_id", "TWICE", "name", name, "country", "US", "state", "CA", "sector", "Energy")}
@@ -106,6 +108,7 @@ func TestUpsertOfTheSameKeyTwice(t *testing.T) {
 }
 
 func TestUpsertReferences(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	account := w.upsert("account", access.UpsertRow{Fields: w.accountFields("CA", "Energy", "source_id", "ACME")})
 	contact := func(key, of string) access.UpsertRow {
@@ -125,6 +128,7 @@ func TestUpsertReferences(t *testing.T) {
 }
 
 func TestUpsertKeepsItsPositionWithItsRows(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	request := access.UpsertRequest{Entity: "account", Rows: []access.UpsertRow{{Fields: w.accountFields("CA", "Energy")}}}
 	crash := errors.New("the process died here")
@@ -159,6 +163,7 @@ func TestUpsertKeepsItsPositionWithItsRows(t *testing.T) {
 // TestUpsertsThatRace: two loads of the same keys end with one record a key,
 // and neither is told of the other.
 func TestUpsertsThatRace(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	var wg sync.WaitGroup
 	for i := range 4 {
@@ -192,6 +197,7 @@ func TestUpsertsThatRace(t *testing.T) {
 }
 
 func TestWhoMayLoad(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	row := access.UpsertRow{Fields: w.accountFields("NY", "Energy")}
 	for _, as := range []crm.SubjectID{"rep.west@amer", "banker@amer", "officer.a@amer", "ops@amer"} {

@@ -15,6 +15,7 @@ import (
 )
 
 func TestLifeOfARecord(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	ctx, c := t.Context(), w.called("rep.west@amer")
 	created := w.ok(w.door.Create(ctx, c, access.CreateRequest{Entity: "account", Rows: []access.NewRow{{Fields: w.accountFields("CA", "Energy")}}}))
@@ -62,6 +63,7 @@ func TestLifeOfARecord(t *testing.T) {
 }
 
 func TestRefusalsOfAWrite(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	rec := w.account("CA", "Energy")
 	row := func(u access.UpdateRow) ([]access.Result, error) {
@@ -116,6 +118,7 @@ func TestRefusalsOfAWrite(t *testing.T) {
 
 // TestPins: what a person places stays where it is until they give it back.
 func TestPins(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	update := func(rec crm.Record, u access.UpdateRow) crm.Record {
 		t.Helper()
@@ -142,6 +145,7 @@ func TestPins(t *testing.T) {
 }
 
 func TestNobodyOverwritesWhatTheyCannotSee(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	rec := w.account("NY", "Energy")
 	w.agree(crm.Agreement{Account: rec.ID, Department: "legal", Actions: []string{"read", "update"}, Groups: []string{"core"}})
@@ -160,6 +164,7 @@ func TestNobodyOverwritesWhatTheyCannotSee(t *testing.T) {
 }
 
 func TestHooks(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	rec := w.account("CA", "Energy")
 	hidden := w.account("NY", "Energy")
@@ -219,6 +224,7 @@ func TestHooks(t *testing.T) {
 }
 
 func TestBatches(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	rows := func() []access.NewRow {
 		return []access.NewRow{{Fields: w.accountFields("CA", "Energy")}, {Fields: w.accountFields("NY", "Energy")}, {Fields: w.accountFields("WA", "Energy")}}
@@ -259,6 +265,7 @@ func (w *world) count(as crm.SubjectID) int64 {
 }
 
 func TestIdempotencyKeys(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	request := access.CreateRequest{Entity: "account", IdempotencyKey: "k1", Rows: []access.NewRow{
 		{Fields: w.accountFields("CA", "Energy")}, {Fields: w.accountFields("NY", "Energy")}}}
@@ -320,6 +327,7 @@ func TestIdempotencyKeys(t *testing.T) {
 }
 
 func TestConcurrentTwinsAreAnsweredOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	request := access.CreateRequest{Entity: "account", IdempotencyKey: "twin", Rows: []access.NewRow{{Fields: w.accountFields("CA", "Energy")}}}
 	ids := make(chan crm.RecordID, 6)
@@ -346,6 +354,7 @@ func TestConcurrentTwinsAreAnsweredOnce(t *testing.T) {
 }
 
 func TestNotHome(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	foreign := w.arrive("US-CA", "Energy")
 	for name, err := range map[string]*crm.Error{
@@ -360,6 +369,7 @@ func TestNotHome(t *testing.T) {
 }
 
 func TestDecisionsAreLogged(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	rec := w.account("CA", "Energy", "name", "Very Secret Holdings")
 	hidden := w.account("NY", "Energy")
