@@ -95,7 +95,7 @@ func TestPostgresLivesFromStartToStart(t *testing.T) {
 
 func TestPostgresRecoversFromAKill(t *testing.T) {
 	dir := filepath.Join(openDir(t), "postgres")
-	p := start(t, dir)
+	p := startWith(t, dir, embedded.PostgresOptions{})
 	ensure(t, p, "amer")
 	url := p.URL("amer", "amer", "secret")
 	execSQL(t, url, "create table kept (n int); insert into kept values (42)")
@@ -120,7 +120,7 @@ func TestPostgresRecoversFromAKill(t *testing.T) {
 		}
 	}
 
-	p = start(t, dir)
+	p = startWith(t, dir, embedded.PostgresOptions{})
 	if p.URL("amer", "amer", "secret") != url {
 		t.Error("the URL changed; clients cannot reconnect")
 	}
@@ -170,8 +170,7 @@ func TestPostgresRunsBelowAClosedFolder(t *testing.T) {
 	ensure(t, start(t, filepath.Join(closed, "postgres")), "amer")
 }
 
-// start starts a server that does not wait for the disc: what is tested here
-// is killed processes, not lost power.
+// start starts a server that does not wait for the disc.
 func start(t *testing.T, dir string) *embedded.Postgres {
 	t.Helper()
 	return startWith(t, dir, embedded.PostgresOptions{Volatile: true})
