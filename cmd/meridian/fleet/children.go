@@ -183,7 +183,7 @@ func tail(path string) string {
 	if err != nil {
 		return fmt.Sprintf("(%v)", err)
 	}
-	defer f.Close() //nolint:errcheck // read only
+	defer f.Close() // read only
 	if info, err := f.Stat(); err == nil && info.Size() > 8<<10 {
 		if _, err := f.Seek(-8<<10, io.SeekEnd); err != nil {
 			return fmt.Sprintf("(%v)", err)

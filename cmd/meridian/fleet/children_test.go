@@ -66,7 +66,7 @@ func TestPortInUseIsSaidBeforeAnythingStarts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() //nolint:errcheck // the test is over
+	defer l.Close() // the test is over
 	port := l.Addr().(*net.TCPAddr).Port
 	r := &run{Options: Options{PortBase: port}, file: &File{Instances: []Instance{{Name: "amer"}}}}
 	if err := r.portsFree(); crm.KindOf(err) != crm.Conflict || !strings.Contains(err.Error(), strconv.Itoa(port)) {

@@ -87,7 +87,7 @@ func TestDemoAgreementNamesAmericanNonFinancialCompanies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer in.Close() //nolint:errcheck // read only
+	defer in.Close() // read only
 	rows, err := csv.NewReader(in).ReadAll()
 	if err != nil {
 		t.Fatal(err)

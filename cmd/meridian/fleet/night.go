@@ -109,7 +109,7 @@ func (r *run) deliveries() ([]*delivery, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the companies: %w", err)
 	}
-	defer companies.Close() //nolint:errcheck // read only
+	defer companies.Close() // read only
 	files, err := sample.Generate(r.file.Sample.Seed, companies, feeds)
 	if err != nil {
 		return nil, err
