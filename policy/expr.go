@@ -109,13 +109,16 @@ func (e exists) sql(a *Args) string {
 
 func and(terms ...expr) expr { return join("and", constant(true), terms) }
 
-// or also factors out what alternatives share, (a and b) or (a and c) to a and
-// (b or c): the database estimates a list of two thousand territories once, and
-// one branch of a UNION does for both.
+// maxFactored bounds the alternatives that or compares with each other.
+const maxFactored = 12
+
+// or also factors out what a few alternatives share, (a and b) or (a and c) to
+// a and (b or c): the database estimates a list of two thousand territories
+// once, and one branch of a UNION does for both.
 func or(terms ...expr) expr {
 	e := join("or", constant(false), terms)
 	j, ok := e.(junction)
-	if !ok || j.op != "or" {
+	if !ok || j.op != "or" || len(j.terms) > maxFactored {
 		return e
 	}
 	for i, a := range j.terms {
