@@ -201,7 +201,7 @@ func TestHistoryIsShownUnderTodaysPolicy(t *testing.T) {
 
 func TestRecordedTimesIncreaseWhateverTheClockDoes(t *testing.T) {
 	w := newWorld(t)
-	rec := w.create("thing", "US-CA", nil)
+	w.create("thing", "US-CA", nil)
 	w.exec("update record.thing set updated = now() + interval '1 hour'") // the clock ran ahead
 	rec = w.list(w.read(everywhere, "thing"))[0]
 	ahead := rec.Updated
