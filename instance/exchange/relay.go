@@ -13,6 +13,7 @@ import (
 const (
 	relayBatch = 500                   // changes, due records and swept records in one transaction, of each
 	relayPoll  = 50 * time.Millisecond // for what other processes commit
+	relayEager = 2 * time.Millisecond  // after a wake: the change may wait for an older open transaction
 	relayRetry = 500 * time.Millisecond
 	fullLook   = time.Second // how often it looks for work that nothing announced
 )
@@ -56,14 +57,13 @@ func newRelay(e *Exchange) *relay {
 }
 
 func (r *relay) run(ctx context.Context) error {
-	tick := time.NewTicker(relayPoll)
-	defer tick.Stop()
 	for !r.begin(ctx) {
 		if !sleep(ctx, relayRetry) {
 			return nil
 		}
 	}
 	healthy := true
+	pause := relayPoll
 	for ctx.Err() == nil {
 		worked, err := r.step(ctx)
 		switch {
@@ -88,13 +88,24 @@ func (r *relay) run(ctx context.Context) error {
 			continue
 		}
 		r.settle(ctx)
-		select {
-		case <-ctx.Done():
-		case <-r.wake:
-		case <-tick.C:
-		}
+		pause = idle(ctx, r.wake, pause)
 	}
 	return nil
+}
+
+// idle waits for a wake, or for pause, and says how long to wait next: briefly
+// after a wake, then ever longer.
+func idle(ctx context.Context, wake <-chan struct{}, pause time.Duration) time.Duration {
+	t := time.NewTimer(pause)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return pause
+	case <-wake:
+		return relayEager
+	case <-t.C:
+		return min(2*pause, relayPoll)
+	}
 }
 
 // begin finds out where the last relay ended: what it stored and did not send

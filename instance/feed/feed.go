@@ -42,6 +42,7 @@ type Event struct {
 const (
 	readBatch      = 1000                  // changes per look at the outbox
 	poll           = 50 * time.Millisecond // for what other processes commit
+	eager          = 2 * time.Millisecond  // after a wake: the change may wait for an older open transaction
 	retry          = 500 * time.Millisecond
 	heartbeatEvery = 15 * time.Second
 )
@@ -83,8 +84,7 @@ func (f *Feed) Run(ctx context.Context) error {
 	}
 	// Who began to watch before the cursor was taken may have missed changes.
 	f.each("", func(w *watcher) { w.lost() })
-	tick := time.NewTicker(poll)
-	defer tick.Stop()
+	pause := poll
 	healthy := true
 	for {
 		changes, next, err := f.store.Changes(ctx, cursor, readBatch)
@@ -109,12 +109,15 @@ func (f *Feed) Run(ctx context.Context) error {
 				continue
 			}
 		}
+		t := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
-			return nil
 		case <-f.wake:
-		case <-tick.C:
+			pause = eager
+		case <-t.C:
+			pause = min(2*pause, poll)
 		}
+		t.Stop()
 	}
 }
 
