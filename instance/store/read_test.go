@@ -203,7 +203,7 @@ func TestRecordedTimesIncreaseWhateverTheClockDoes(t *testing.T) {
 	w := newWorld(t)
 	w.create("thing", "US-CA", nil)
 	w.exec("update record.thing set updated = now() + interval '1 hour'") // the clock ran ahead
-	rec = w.list(w.read(everywhere, "thing"))[0]
+	rec := w.list(w.read(everywhere, "thing"))[0]
 	ahead := rec.Updated
 	for range 5 {
 		rec = w.must("thing", w.change(everywhere, rec, fields{"count": crm.Integer(rec.Version)}))[0]
