@@ -2,6 +2,7 @@ package policy_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -221,6 +222,21 @@ func expectProblem(t *testing.T, name string, modules map[string]string, problem
 	}
 	if !strings.Contains(strings.Join(refusal.Reasons, "\n"), problem) {
 		t.Errorf("%s: got %q, want one with %q", name, refusal.Reasons, problem)
+	}
+}
+
+// A rule may translate for a bundle's rehearsal and unfold too far for a
+// subject with long lists: an error then, in bounded time, never a shorter OR.
+func TestRefusesToUnfoldTooFar(t *testing.T) {
+	e := compiled(t, oneGround("some a in ask.subject.territories\n\tsome b in ask.subject.territories\n\tsome c in ask.subject.territories\n"+
+		"\trecord.home == a\n\trecord.owner == b\n\trecord.segment == c", `fact.department == "a"`, ""))
+	s := asker
+	for i := range 11 {
+		s.Territories = append(s.Territories, fmt.Sprint("T", i))
+	}
+	f, err := e.Filter(t.Context(), s, crm.ActionRead, "contact", nil)
+	if err == nil || !strings.Contains(err.Error(), "alternatives") || f.Where(&policy.Args{}) != "false" {
+		t.Errorf("got %v", err)
 	}
 }
 
