@@ -237,7 +237,8 @@ func (p *plan) reach(ctx context.Context, def crm.Definition, action crm.Action,
 // is hidden comes before everything else.
 func (pre preimages) authorise(r *row, instance string) error {
 	seen, ok := pre.seen[r.draft.ID]
-	if _, stored := pre.raw[r.draft.ID]; !ok || !stored {
+	raw, stored := pre.raw[r.draft.ID]
+	if !ok || !stored {
 		return absent()
 	}
 	r.seen = seen
@@ -250,8 +251,8 @@ func (pre preimages) authorise(r *row, instance string) error {
 	switch {
 	case r.base == 0:
 		return crm.Errorf(crm.PreconditionRequired, "say which version you are changing; the record is at version %d", seen.Version)
-	case r.base != seen.Version:
-		return crm.Errorf(crm.Stale, "the record is at version %d, the change is based on %d; read it again", seen.Version, r.base)
+	case r.base != raw.Version: // read last: a change that was just made by another is no change of ours
+		return crm.Errorf(crm.Stale, "the record is at version %d, the change is based on %d; read it again", raw.Version, r.base)
 	}
 	return nil
 }

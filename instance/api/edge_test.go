@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"net/url"
@@ -190,7 +191,9 @@ func TestStopping(t *testing.T) {
 	<-began
 	stopped := make(chan error, 1)
 	go func() { stopped <- srv.Shutdown(context.WithoutCancel(t.Context())) }()
-	<-served // no new calls
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) { // no new calls
+		t.Error(err)
+	}
 	close(proceed)
 	if got := <-status; got != http.StatusOK {
 		t.Errorf("the call in flight got %d", got)
