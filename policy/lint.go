@@ -37,7 +37,7 @@ func lint(c *ast.Compiler, declared []declaration) []string {
 			if operators[name] {
 				t.problem(r.Loc(), "%s is the name of an operator; a rule of this name would change what comparisons mean", name)
 			}
-			if !t.reached[r.Path().String()] {
+			if !t.reached[r.Ref().String()] {
 				t.problem(r.Loc(), "no ground uses %s; is it misspelt?", name)
 			}
 		}

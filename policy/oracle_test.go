@@ -292,7 +292,7 @@ func openRows(t testing.TB) rows {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { conn.Close(context.Background()) })
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
 	// A collation that is not by bytes, where there is one, shows whether filters ask for theirs.
 	var collation string
 	if err := conn.QueryRow(t.Context(), `select coalesce((select 'collate "en-x-icu"' from pg_collation where collname = 'en-x-icu'), '')`).Scan(&collation); err != nil {

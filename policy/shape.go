@@ -207,7 +207,7 @@ func (t *tracer) ref(ref ast.Ref, at *ast.Location, vars map[ast.Var]*shape) {
 		}
 		for _, r := range rules {
 			if len(r.Head.Args) == 0 {
-				t.visit(call{path: r.Path().String()})
+				t.visit(call{path: r.Ref().String()})
 			}
 		}
 		return
