@@ -31,6 +31,7 @@ import (
 
 const (
 	drain      = 7 * time.Second  // how long running requests may take after a stop
+	tidyEvery  = time.Hour
 	headerTime = 10 * time.Second // how long a client may take to send its headers
 )
 
@@ -183,10 +184,27 @@ func (i *Instance) Run(ctx context.Context) error {
 	if i.exchange != nil {
 		group.Go(func() error { return i.exchange.Run(ctx) })
 	}
+	group.Go(func() error { return i.tidy(ctx) })
 	i.log.Info("instance serves", "address", listener.Addr().String(), "version", i.version)
 	err = group.Wait()
 	i.log.Info("instance stopped")
 	return err
+}
+
+// tidy forgets what nobody asks for any more: idempotency keys of two days ago.
+func (i *Instance) tidy(ctx context.Context) error {
+	tick := time.NewTicker(tidyEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if err := i.store.ForgetKeys(ctx); err != nil && ctx.Err() == nil {
+				i.log.WarnContext(ctx, "idempotency keys are not forgotten, trying again later", "error", err)
+			}
+		}
+	}
 }
 
 // Close ends the plugins and the connections. It may be called after a failed
