@@ -119,8 +119,6 @@ func (t *translator) naked(term *ast.Term, s scope, negated bool, depth int) (ex
 	switch v := term.Value.(type) {
 	case ast.Boolean:
 		return constant(v), nil
-	case ast.Call: // negated double: not not f(x)
-		return t.generated(v[0], v[1:], s, depth)
 	case ast.Var, ast.Ref:
 		if ref, ok := v.(ast.Ref); ok && ref.HasPrefix(ast.DefaultRootRef) {
 			return t.generated(term, nil, s, depth)
