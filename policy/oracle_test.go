@@ -3,6 +3,7 @@ package policy_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -39,7 +40,10 @@ func TestFiltersAgreeWithTheOracle(t *testing.T) {
 	target, seed := knob(t, "MERIDIAN_ORACLE_CASES", 6000), knob(t, "MERIDIAN_ORACLE_SEED", 1)
 	db := openRows(t)
 	var cases, allowed, revealed, refused, bundles int
-	alive := policy.Mutants
+	alive := maps.Clone(policy.Mutants)
+	if !db.collated {
+		delete(alive, "database collation") // nothing to tell it by
+	}
 	for ; cases < target; bundles++ {
 		g := &generator{Rand: rand.New(rand.NewPCG(uint64(seed), uint64(bundles)))}
 		source, grounds := g.bundle()
@@ -285,7 +289,10 @@ func (o oracle) answers(t *testing.T, s crm.Subject, a crm.Action, w world) map[
 func list(ss []string) []string { return append([]string{}, ss...) }
 
 // rows is a PostgreSQL with the tables that filters speak of.
-type rows struct{ conn *pgx.Conn }
+type rows struct {
+	conn     *pgx.Conn
+	collated bool // text columns have an order of their own
+}
 
 func openRows(t testing.TB) rows {
 	conn, err := pgx.Connect(t.Context(), embeddedtest.Database(t))
@@ -313,7 +320,7 @@ func openRows(t testing.TB) rows {
 	if _, err := conn.Exec(t.Context(), strings.ReplaceAll(schema, " text not null", " text "+collation+" not null")); err != nil {
 		t.Fatal(err)
 	}
-	return rows{conn}
+	return rows{conn, collation != ""}
 }
 
 func (db rows) load(t testing.TB, w world) {
