@@ -30,7 +30,7 @@ import (
 )
 
 const (
-	drain      = 7 * time.Second  // how long running requests may take after a stop
+	drain      = 7 * time.Second // how long running requests may take after a stop
 	tidyEvery  = time.Hour
 	headerTime = 10 * time.Second // how long a client may take to send its headers
 )

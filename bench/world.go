@@ -1,0 +1,226 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"meridian/instance"
+	"meridian/instance/crm"
+	"meridian/instance/embedded"
+	"meridian/instance/identity"
+)
+
+// world is two instances on embedded servers, as a fleet runs them: durable
+// PostgreSQL, Kafka on disc, both plugins as processes.
+type world struct {
+	dir, bin string
+	postgres *embedded.Postgres
+	kafka    *embedded.Kafka
+	issuer   *identity.Issuer
+	nodes    map[string]*node
+	client   *http.Client
+}
+
+// node is one running instance.
+type node struct {
+	name, url, dsn string
+	stop           func() error
+	pool           *pgxpool.Pool // the baselines' own connections
+}
+
+// Personas at every instance.
+const (
+	rep    = "rep"   // all of the United States, all segments
+	west   = "west"  // one state
+	guest  = "guest" // no territory: what colleagues share
+	loader = "loader"
+)
+
+func openWorld(ctx context.Context, bin string) (_ *world, err error) {
+	dir, err := os.MkdirTemp("", "mrd-bench-")
+	if err != nil {
+		return nil, err
+	}
+	w := &world{dir: dir, bin: bin, nodes: map[string]*node{}, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
+	defer func() {
+		if err != nil {
+			w.close()
+		}
+	}()
+	if w.bin, err = filepath.Abs(bin); err != nil {
+		return nil, err
+	}
+	if w.issuer, err = identity.NewIssuer(filepath.Join(dir, "keys")); err != nil {
+		return nil, err
+	}
+	if w.postgres, err = embedded.StartPostgres(ctx, filepath.Join(dir, "pg"), embedded.PostgresOptions{}); err != nil {
+		return nil, err
+	}
+	if w.kafka, err = embedded.StartKafka(filepath.Join(dir, "kafka"), 0); err != nil {
+		return nil, err
+	}
+	for _, name := range []string{"amer", "emea"} {
+		if err := w.start(ctx, name); err != nil {
+			return nil, fmt.Errorf("start %s: %w", name, err)
+		}
+	}
+	return w, nil
+}
+
+// contract shares the companies of Texas: what benchExchange writes, and
+// nothing of the other benchmarks.
+var contract = instance.Contract{
+	ID: "amer-emea-account", Source: "amer", Destination: "emea", Entity: "account",
+	Territories: []string{"US-TX"}, Segments: []string{"all"}, Groups: []string{"core"}, Jurisdictions: []string{"*"},
+	Purpose: "benchmark", LegalBasis: "none, invented companies", From: time.Unix(0, 0).UTC(), To: crm.Forever,
+}
+
+func (w *world) start(ctx context.Context, name string) error {
+	password := rand.Text()
+	if err := w.postgres.EnsureDatabase(ctx, name, name, password); err != nil {
+		return err
+	}
+	n := &node{name: name, dsn: w.postgres.URL(name, name, password)}
+	file := filepath.Join(w.dir, name+".url")
+	if err := os.WriteFile(file, []byte(n.dsn), 0o600); err != nil {
+		return err
+	}
+	free, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	address := free.Addr().String()
+	free.Close()
+	n.url = "http://" + address
+	person := func(id string, territories ...string) instance.Subject {
+		return instance.Subject{ID: crm.SubjectID(id + "@" + name), Kind: crm.KindPerson, Roles: []string{"rep"}, Clearance: 3,
+			Territories: territories, Segments: []string{"all"}}
+	}
+	c := instance.Config{
+		Instance: name, Listen: address,
+		Database: instance.Database{URLFile: file, MaxConns: 16},
+		Kafka:    instance.Kafka{Brokers: w.kafka.Brokers()},
+		Identity: instance.Identity{JWKSFile: filepath.Join(w.dir, "keys", "jwks.json")},
+		Plugins:  instance.Plugins{Dir: w.bin, Use: []instance.Plugin{{Name: "data-quality"}, {Name: "territory-assignment"}}},
+		Subjects: []instance.Subject{
+			person(rep, "US"), person(west, "US-OR"), person(guest),
+			{ID: crm.SubjectID(loader + "@" + name), Kind: crm.KindService, Roles: []string{"loader"}},
+		},
+		Contracts: []instance.Contract{contract},
+	}
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	i, err := instance.Open(ctx, c, "bench", slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
+	if err != nil {
+		return err
+	}
+	running, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- i.Run(running) }()
+	n.stop = func() error {
+		cancel()
+		err := <-ended
+		i.Close()
+		return err
+	}
+	w.nodes[name] = n
+	if n.pool, err = pgxpool.New(ctx, n.dsn); err != nil {
+		return err
+	}
+	return w.await(ctx, n)
+}
+
+// await polls until the instance says it is ready.
+func (w *world) await(ctx context.Context, n *node) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, n.url+"/readyz", nil)
+		if err != nil {
+			return err
+		}
+		if res, err := w.client.Do(req); err == nil {
+			res.Body.Close()
+			if res.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s does not get ready: %w", n.name, ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
+func (w *world) close() error {
+	var errs []error
+	for _, n := range w.nodes {
+		if n.pool != nil {
+			n.pool.Close()
+		}
+		errs = append(errs, n.stop())
+	}
+	if w.kafka != nil {
+		w.kafka.Stop()
+	}
+	if w.postgres != nil {
+		errs = append(errs, w.postgres.Stop())
+	}
+	return errors.Join(append(errs, os.RemoveAll(w.dir))...)
+}
+
+func (w *world) token(persona, at string) (string, error) {
+	return w.issuer.Issue(crm.SubjectID(persona+"@"+at), at, time.Hour)
+}
+
+// request prepares a call as a persona.
+func (w *world) request(ctx context.Context, n *node, persona, method, path string, body []byte) (*http.Request, error) {
+	token, err := w.token(persona, n.name)
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, method, n.url+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	req.Header.Set("Content-Type", "application/json")
+	return req, nil
+}
+
+// send performs a request and decodes its answer into out.
+func (w *world) send(req *http.Request, want int, out any) error {
+	res, err := w.client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		return err
+	}
+	if res.StatusCode != want {
+		return fmt.Errorf("%s %s answered %s: %s", req.Method, req.URL.Path, res.Status, text)
+	}
+	if out == nil {
+		return nil
+	}
+	return json.Unmarshal(text, out)
+}
