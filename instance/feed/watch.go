@@ -27,7 +27,7 @@ type mark struct {
 // watch takes from it.
 type watcher struct {
 	entity string
-	since  string        // changes before this cursor were over when the watch began
+	since  store.Moment  // what it saw was over when the watch began
 	ready  chan struct{} // holds one token while there is something to take
 
 	mu    sync.Mutex
@@ -41,11 +41,11 @@ type watcher struct {
 func (w *watcher) note(c concern, bound int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if c.all != "" && !store.CursorBefore(c.all, w.since) {
+	if c.all != "" && !w.since.Saw(c.all) {
 		w.sight = true
 	}
 	for id, m := range c.due {
-		if !store.CursorBefore(m.cursor, w.since) {
+		if !w.since.Saw(m.cursor) {
 			w.due[id] = m
 		}
 	}
@@ -86,7 +86,7 @@ func (w *watcher) take() (due map[crm.RecordID]mark, sight, blind bool) {
 func (f *Feed) Watch(ctx context.Context, c crm.Caller, entity, filter string, emit func(Event) error) error {
 	// First heard, then looked: a change in between is looked at twice, never
 	// missed. What the feed has still to hand out of before is left out.
-	since, err := f.store.Head(ctx)
+	since, err := f.store.Moment(ctx)
 	if err != nil {
 		return quiet(ctx, err)
 	}

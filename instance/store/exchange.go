@@ -2,7 +2,10 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -35,18 +38,52 @@ func ofAccount(ctx context.Context, q queries, s *Store, entity string, account 
 	return ids, nil
 }
 
-// CursorBefore reports whether the feed reached a before b. Neither may come
-// from outside: what cannot be read is not before anything.
-func CursorBefore(a, b string) bool {
-	ax, ap, errA := splitCursor(a)
-	bx, bp, errB := splitCursor(b)
-	if errA != nil || errB != nil {
+// Moment tells which changes were over when it was taken: who looks at records
+// after it has seen them, although the feed may still have to hand them out
+// because an older transaction is open. The zero Moment is before everything.
+type Moment struct {
+	min, max uint64 // below min all are over, from max on none is
+	open     map[uint64]bool
+}
+
+// Moment takes the moment of now.
+func (s *Store) Moment(ctx context.Context) (Moment, error) {
+	var text string
+	if err := s.pool.QueryRow(ctx, "select pg_current_snapshot()::text").Scan(&text); err != nil {
+		return Moment{}, pgErr(err, "read the moment")
+	}
+	m := Moment{open: map[uint64]bool{}}
+	parts := strings.SplitN(text, ":", 3) // xmin:xmax:xip,xip
+	if len(parts) != 3 {
+		return Moment{}, fmt.Errorf("snapshot %q has not three parts", text)
+	}
+	var errs [2]error
+	m.min, errs[0] = strconv.ParseUint(parts[0], 10, 64)
+	m.max, errs[1] = strconv.ParseUint(parts[1], 10, 64)
+	if err := errors.Join(errs[:]...); err != nil {
+		return Moment{}, err
+	}
+	for xip := range strings.SplitSeq(parts[2], ",") {
+		if xip == "" {
+			continue
+		}
+		xid, err := strconv.ParseUint(xip, 10, 64)
+		if err != nil {
+			return Moment{}, err
+		}
+		m.open[xid] = true
+	}
+	return m, nil
+}
+
+// Saw reports whether the change at cursor was over.
+func (m Moment) Saw(cursor string) bool {
+	text, _, err := splitCursor(cursor)
+	if err != nil {
 		return false
 	}
-	if len(ax) != len(bx) { // decimal numbers without leading zeros
-		return len(ax) < len(bx)
-	}
-	return ax < bx || ax == bx && ap < bp
+	xid, err := strconv.ParseUint(text, 10, 64)
+	return err == nil && (xid < m.min || xid < m.max && !m.open[xid])
 }
 
 // liveTable is the quoted name of an entity's table. Only names of installed
