@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -116,22 +117,21 @@ func atPace(n int, call func(i int) error) error {
 
 // rawKafka sends messages of an envelope's size at the same pace and measures
 // from produce to consume, on the same broker.
-func rawKafka(ctx context.Context, w *world, n int) (sample, error) {
+func rawKafka(ctx context.Context, w *world, n int) (out sample, err error) {
 	const topic = "bench.raw"
 	brokers := w.kafka.Brokers()
 	conn, err := kafka.DialContext(ctx, "tcp", brokers[0])
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
+	defer func() { err = errors.Join(err, conn.Close()) }()
 	if err := conn.CreateTopics(kafka.TopicConfig{Topic: topic, NumPartitions: 1, ReplicationFactor: 1}); err != nil {
 		return nil, err
 	}
 	writer := &kafka.Writer{Addr: kafka.TCP(brokers...), Topic: topic, RequiredAcks: kafka.RequireAll, BatchTimeout: time.Millisecond}
-	defer writer.Close()
+	defer func() { err = errors.Join(err, writer.Close()) }()
 	reader := kafka.NewReader(kafka.ReaderConfig{Brokers: brokers, Topic: topic, MinBytes: 1, MaxBytes: 10 << 20, MaxWait: 2 * time.Second})
-	defer reader.Close()
-	var out sample
+	defer func() { err = errors.Join(err, reader.Close()) }()
 	read := make(chan error, 1)
 	go func() {
 		for range n {

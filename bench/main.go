@@ -10,6 +10,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -55,7 +56,7 @@ func run(ctx context.Context, rows int, bin, out string) (broken bool, err error
 	if err != nil {
 		return false, err
 	}
-	defer w.close()
+	defer func() { err = errors.Join(err, w.close()) }()
 	var table []measure
 	for _, part := range []struct {
 		name string

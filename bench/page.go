@@ -2,11 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
-
-	"github.com/jackc/pgx/v5"
 
 	"meridian/instance/access"
 	"meridian/instance/crm"
@@ -18,7 +17,7 @@ import (
 // benchPage compares an authorised page of 50 through the door with the best
 // SQL we could write by hand for the same subject and the same rule: broad (a
 // country), narrow (a state), and selective (nothing but colleagues' shares).
-func benchPage(ctx context.Context, w *world, rows int) ([]measure, error) {
+func benchPage(ctx context.Context, w *world, rows int) (out []measure, err error) {
 	n := w.nodes["amer"]
 	if err := addFacts(ctx, n); err != nil {
 		return nil, err
@@ -36,9 +35,11 @@ func benchPage(ctx context.Context, w *world, rows int) ([]measure, error) {
 	running, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- door.Run(running) }()
-	defer func() { cancel(); <-ended }()
+	defer func() {
+		cancel()
+		err = errors.Join(err, <-ended)
+	}()
 
-	var out []measure
 	for _, c := range []struct {
 		who, what string
 		territory string // "" for a subject of shares alone
@@ -56,15 +57,18 @@ func benchPage(ctx context.Context, w *world, rows int) ([]measure, error) {
 			if err != nil {
 				return err
 			}
-			all, err := pgx.CollectRows(rows, pgx.RowToMap)
-			want = len(all)
-			return err
+			for want = 0; rows.Next(); want++ {
+				if _, err := rows.Values(); err != nil {
+					return err
+				}
+			}
+			return rows.Err()
 		}
 		ours, theirs, err := interleave(200, list, hand)
 		if err != nil {
 			return nil, err
 		}
-		if seen != want || seen == 0 {
+		if seen != min(want, 50) || seen == 0 {
 			return nil, fmt.Errorf("%s: the door shows %d rows, the hand-written SQL %d", c.what, seen, want)
 		}
 		out = append(out, measure{

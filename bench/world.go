@@ -57,7 +57,7 @@ func openWorld(ctx context.Context, bin string) (_ *world, err error) {
 	w := &world{dir: dir, bin: bin, nodes: map[string]*node{}, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
 	defer func() {
 		if err != nil {
-			w.close()
+			err = errors.Join(err, w.close())
 		}
 	}()
 	if w.bin, err = filepath.Abs(bin); err != nil {
@@ -138,7 +138,14 @@ func (w *world) start(ctx context.Context, name string) error {
 		return err
 	}
 	w.nodes[name] = n
-	if n.pool, err = pgxpool.New(ctx, n.dsn); err != nil {
+	// The baselines plan as the store does: for the values at hand.
+	pool, err := pgxpool.ParseConfig(n.dsn)
+	if err != nil {
+		return err
+	}
+	pool.ConnConfig.RuntimeParams["plan_cache_mode"] = "force_custom_plan"
+	pool.ConnConfig.RuntimeParams["jit"] = "off"
+	if n.pool, err = pgxpool.NewWithConfig(ctx, pool); err != nil {
 		return err
 	}
 	return w.await(ctx, n)

@@ -154,16 +154,8 @@ func (i *Instance) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", i.config.Listen, err)
 	}
-	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true)
-	protocols.SetUnencryptedHTTP2(true)
 	group, ctx := errgroup.WithContext(ctx)
-	// Watches end with the instance: their requests' context does.
-	server := &http.Server{
-		Handler: i.handler, Protocols: protocols, ReadHeaderTimeout: headerTime,
-		BaseContext: func(net.Listener) context.Context { return ctx },
-		ErrorLog:    slog.NewLogLogger(i.log.Handler(), slog.LevelWarn),
-	}
+	server := api.NewServer(i.handler, i.log)
 	group.Go(func() error {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve: %w", err)

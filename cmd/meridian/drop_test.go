@@ -78,8 +78,11 @@ func (f *running) drop(t *testing.T, at, name, text, control, sum string) (reaso
 	f.put(t, at, file, text, control, sum)
 	eventually(t, file+" is refused", func() error {
 		found, err := filepath.Glob(filepath.Join(f.data, at, "drop", "refused", "*-"+file, "reason.txt"))
-		if err != nil || len(found) != 1 {
-			return fmt.Errorf("%v %v", found, err)
+		if err != nil {
+			return err
+		}
+		if len(found) != 1 {
+			return fmt.Errorf("found %v", found)
 		}
 		text, err := os.ReadFile(found[0])
 		reason = string(text)

@@ -355,13 +355,3 @@ func (f *running) list(t *testing.T, persona, entity, filter string) []record {
 	}
 	return a.Records
 }
-
-// one is the record of a source id.
-func (f *running) one(t *testing.T, persona, sourceID string) record {
-	t.Helper()
-	rs := f.list(t, persona, "account", "source_id = '"+sourceID+"'")
-	if len(rs) != 1 {
-		t.Fatalf("%s sees %d accounts %s, want 1", persona, len(rs), sourceID)
-	}
-	return rs[0]
-}

@@ -4,12 +4,14 @@ package crm
 // A nil Condition asks for everything.
 type Condition interface{ condition() }
 
-// And, Or and Not combine conditions.
-type (
-	And []Condition
-	Or  []Condition
-	Not struct{ Of Condition }
-)
+// And holds if all its conditions hold.
+type And []Condition
+
+// Or holds if one of its conditions holds.
+type Or []Condition
+
+// Not holds if its condition does not.
+type Not struct{ Of Condition }
 
 // Compare tests one field against a value: = != < <= > >= or contains
 // (case-insensitive, strings only).

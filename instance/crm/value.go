@@ -33,17 +33,30 @@ type Value struct {
 	list []string
 }
 
-// Constructors, one per type. Decimal and Date trust their text: use
-// ParseValue for input from outside.
-func String(s string) Value  { return Value{typ: TypeString, text: s} }
-func Integer(n int64) Value  { return Value{typ: TypeInteger, num: n} }
+// String is a string value.
+func String(s string) Value { return Value{typ: TypeString, text: s} }
+
+// Integer is a 64-bit integer value.
+func Integer(n int64) Value { return Value{typ: TypeInteger, num: n} }
+
+// Decimal is a decimal value; s is trusted to be canonical. Text from outside
+// goes through ParseValue.
 func Decimal(s string) Value { return Value{typ: TypeDecimal, text: s} }
+
+// Timestamp is a point in time, in UTC to the microsecond.
 func Timestamp(t time.Time) Value {
 	return Value{typ: TypeTimestamp, at: t.UTC().Truncate(time.Microsecond)}
 }
-func Date(s string) Value         { return Value{typ: TypeDate, text: s} }
+
+// Date is a day; s is trusted to be yyyy-mm-dd. Text from outside goes through
+// ParseValue.
+func Date(s string) Value { return Value{typ: TypeDate, text: s} }
+
+// Reference is the id of another record.
 func Reference(id RecordID) Value { return Value{typ: TypeReference, text: string(id)} }
-func List(s ...string) Value      { return Value{typ: TypeList, list: append([]string{}, s...)} }
+
+// List is a list of strings.
+func List(s ...string) Value { return Value{typ: TypeList, list: append([]string{}, s...)} }
 
 // Boolean is a boolean value.
 func Boolean(b bool) Value {
@@ -54,12 +67,23 @@ func Boolean(b bool) Value {
 	return v
 }
 
-func (v Value) Type() Type      { return v.typ } // "" for null
-func (v Value) IsNull() bool    { return v.typ == "" }
-func (v Value) Int() int64      { return v.num }
-func (v Value) Bool() bool      { return v.num == 1 }
+// Type is the type of the value, "" for null.
+func (v Value) Type() Type { return v.typ }
+
+// IsNull reports whether there is no value.
+func (v Value) IsNull() bool { return v.typ == "" }
+
+// Int is the number of an integer.
+func (v Value) Int() int64 { return v.num }
+
+// Bool is the truth of a boolean.
+func (v Value) Bool() bool { return v.num == 1 }
+
+// Time is the point in time of a timestamp.
 func (v Value) Time() time.Time { return v.at }
-func (v Value) List() []string  { return append([]string(nil), v.list...) }
+
+// List is a copy of a list's strings.
+func (v Value) List() []string { return append([]string(nil), v.list...) }
 
 // Text is the value as text in its canonical form; "" for null and lists.
 func (v Value) Text() string {
