@@ -30,6 +30,7 @@ func TestFleet(t *testing.T) {
 	}{
 		{"the night's load is complete", tellLoaded},
 		{"a territory is all there is", tellTerritory},
+		{"the README's five minutes", tellReadme},
 		{"a segment worldwide, without what stays at home", tellSegment},
 		{"an agreement ended is gone everywhere", tellAgreementEnded},
 		{"an agreement expires by time alone", tellAgreementExpires},
