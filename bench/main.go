@@ -15,7 +15,10 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
+	"runtime/pprof"
+	"slices"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -38,9 +41,14 @@ func main() {
 	rows := flag.Int("rows", 100_000, "accounts to load and page through")
 	out := flag.String("out", "bench/RESULTS.md", "where to write the table; empty for nowhere")
 	bin := flag.String("bin", "bin", "folder of the plugins that make build made")
+	only := flag.String("only", "", "parts to run, such as create,load; all if empty")
+	profile := flag.String("profile", "", "folder for a CPU profile per part; none if empty")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	broken, err := run(ctx, *rows, *bin, *out)
+	if *only != "" {
+		*out = "" // a part is no report
+	}
+	broken, err := run(ctx, options{rows: *rows, bin: *bin, out: *out, only: *only, profile: *profile})
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -51,25 +59,31 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, rows int, bin, out string) (broken bool, err error) {
-	w, err := openWorld(ctx, bin)
+type options struct {
+	rows          int
+	bin, out      string
+	only, profile string
+}
+
+func run(ctx context.Context, o options) (broken bool, err error) {
+	w, err := openWorld(ctx, o.bin)
 	if err != nil {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
 	var table []measure
-	for _, part := range []struct {
-		name string
-		run  func(context.Context, *world) ([]measure, error)
-	}{
-		{"plugin calls", benchPlugins},
+	for _, part := range []part{
+		{"plugins", benchPlugins},
 		{"create", benchCreate},
 		{"exchange", benchExchange},
-		{"load", func(ctx context.Context, w *world) ([]measure, error) { return benchLoad(ctx, w, rows) }},
-		{"page", func(ctx context.Context, w *world) ([]measure, error) { return benchPage(ctx, w, rows) }},
+		{"idle", benchIdle},
+		{"load", func(ctx context.Context, w *world) ([]measure, error) { return benchLoad(ctx, w, o.rows) }},
+		{"page", func(ctx context.Context, w *world) ([]measure, error) { return benchPage(ctx, w, o.rows) }},
 	} {
-		fmt.Fprintf(os.Stderr, "bench: %s ...\n", part.name)
-		ms, err := part.run(ctx, w)
+		if o.only != "" && !slices.Contains(strings.Split(o.only, ","), part.name) {
+			continue
+		}
+		ms, err := part.measured(ctx, w, o.profile)
 		if err != nil {
 			return false, fmt.Errorf("%s: %w", part.name, err)
 		}
@@ -78,12 +92,38 @@ func run(ctx context.Context, rows int, bin, out string) (broken bool, err error
 	for _, m := range table {
 		broken = broken || !m.ok()
 	}
-	text := render(table, rows)
+	text := render(table, o.rows)
 	fmt.Print(text)
-	if out != "" {
-		err = os.WriteFile(out, []byte(text), 0o644)
+	if o.out != "" {
+		err = os.WriteFile(o.out, []byte(text), 0o644)
 	}
 	return broken, err
+}
+
+// part is one of the things that are measured.
+type part struct {
+	name string
+	run  func(context.Context, *world) ([]measure, error)
+}
+
+// measured runs the part, into a profile if there is a folder for it, and says
+// what it cost.
+func (p part) measured(ctx context.Context, w *world, profile string) (_ []measure, err error) {
+	if profile != "" {
+		f, err := os.Create(filepath.Join(profile, p.name+".pprof"))
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return nil, err
+		}
+		defer pprof.StopCPUProfile()
+	}
+	before := used()
+	ms, err := p.run(ctx, w)
+	fmt.Fprintf(os.Stderr, "bench: %-8s %s\n", p.name, used().since(before))
+	return ms, err
 }
 
 func render(table []measure, rows int) string {
