@@ -38,6 +38,8 @@ func TestMain(m *testing.M) { embeddedtest.Main(m) }
 type world struct {
 	t      *testing.T
 	url    string
+	db     string // URL of the database
+	store  *store.Store
 	door   *access.Door
 	issuer *identity.Issuer
 	other  *identity.Issuer // keys this instance does not believe
@@ -47,19 +49,23 @@ type world struct {
 	http   *http.Client
 }
 
-func open(t *testing.T) *world {
+func open(t *testing.T) *world { return openWith(t, facts(), nil, nil) }
+
+// openWith is open with other facts, and with tracing of statements and a
+// handler before the API's if they are not nil.
+func openWith(t *testing.T, facts store.Facts, trace func(context.Context, string), before func(http.Handler) http.Handler) *world {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	w := &world{t: t, hooks: &hooks{}, log: &logged{}}
+	w := &world{t: t, hooks: &hooks{}, log: &logged{}, db: embeddedtest.Database(t)}
 	log := w.slog()
-	st, err := store.Open(ctx, store.Config{URL: embeddedtest.Database(t), MaxConns: 8, Instance: "amer", Log: log})
+	st, err := store.Open(ctx, store.Config{URL: w.db, MaxConns: 8, Instance: "amer", Log: log, Trace: trace})
 	must(t, err)
 	must(t, st.Install(ctx, schema.Common()))
-	must(t, st.Reconcile(ctx, facts()))
+	must(t, st.Reconcile(ctx, facts))
 	engine, err := policy.New(ctx, policy.Embedded())
 	must(t, err)
 	door := access.New(access.Config{Instance: "amer", Store: st, Engine: engine, Hooks: w.hooks, Log: log})
-	w.door = door
+	w.store, w.door = st, door
 	changes := feed.New(st, door, log)
 
 	keys := t.TempDir()
@@ -70,7 +76,7 @@ func open(t *testing.T) *world {
 	verifier, err := identity.NewVerifier(keys+"/jwks.json", "amer")
 	must(t, err)
 
-	srv := api.NewServer(api.New(api.Config{
+	handler := api.New(api.Config{
 		Instance: "amer", Version: "v1.2.3", Door: door, Verifier: verifier, Registry: prometheus.NewRegistry(), Log: log,
 		Loads: load.New(door, st, log),
 		Watch: func(ctx context.Context, c crm.Caller, entity, filter string, emit func(api.Event) error) error {
@@ -79,7 +85,11 @@ func open(t *testing.T) *world {
 		Describe: func(context.Context) *fleetv1.DescribeResponse {
 			return &fleetv1.DescribeResponse{Instance: "amer", Version: "v1.2.3", Bundle: engine.Digest(), Parts: []*fleetv1.Part{{Name: "database", Ok: !w.down.Load()}}}
 		},
-	}), log)
+	})
+	if before != nil {
+		handler = before(handler)
+	}
+	srv := api.NewServer(handler, log)
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	must(t, err)
 	w.url = "http://" + listener.Addr().String()

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"connectrpc.com/connect"
@@ -41,9 +42,9 @@ func coded(ctx context.Context, code string) {
 
 // procedure names the route of an RPC. Paths are the callers' choice: only
 // procedures of ours become names.
-func procedure(known map[string]bool, next http.Handler) http.Handler {
+func procedure(known []string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if known[r.URL.Path] {
+		if slices.Contains(known, r.URL.Path) {
 			name(r.Context(), r.URL.Path, "")
 		}
 		next.ServeHTTP(w, r)

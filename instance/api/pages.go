@@ -10,12 +10,12 @@ import (
 )
 
 // mountPages serves what needs no token: it says nothing of records.
-func (s *server) mountPages(mux *http.ServeMux) {
+func (s *server) mountPages() {
 	page := func(path string, h http.HandlerFunc) {
-		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
+		s.mount("GET "+path, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			name(r.Context(), path, "")
 			h(w, r)
-		})
+		}), "GET "+path)
 	}
 	page("/{$}", s.landing)
 	page("/openapi.json", s.openapi)
@@ -23,9 +23,9 @@ func (s *server) mountPages(mux *http.ServeMux) {
 	page("/healthz", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, map[string]bool{"ok": true}) })
 	page("/readyz", s.readyz)
 	page("/metrics", metricsHandler(s.Registry).ServeHTTP)
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+	s.mount("/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		writeProblem(r.Context(), w, crm.Errorf(crm.NotFound, "no such path; GET / lists where to go"))
-	})
+	}), "/")
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

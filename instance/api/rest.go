@@ -72,32 +72,44 @@ func (r route) pattern() string {
 	return out
 }
 
-// operations are what can be done at the route, by method.
-func (r route) operations() map[string]func(*call) error {
-	switch {
-	case r.verb == "count":
-		return map[string]func(*call) error{http.MethodGet: (*call).count}
-	case r.verb == "watch":
-		return map[string]func(*call) error{http.MethodGet: (*call).watchSSE}
-	case r.sub == "history":
-		return map[string]func(*call) error{http.MethodGet: (*call).history}
-	case r.sub == "explain":
-		return map[string]func(*call) error{http.MethodGet: (*call).explain}
-	case r.id != "":
-		return map[string]func(*call) error{
-			http.MethodGet: (*call).get, http.MethodPatch: (*call).update, http.MethodDelete: (*call).delete,
-		}
-	}
-	return map[string]func(*call) error{http.MethodGet: (*call).list, http.MethodPost: (*call).create}
+// operations are all that REST offers: what is not in the table is not served.
+var operations = []struct {
+	method, pattern string
+	do              func(*call) error
+}{
+	{http.MethodGet, restPrefix + "{entity}", (*call).list},
+	{http.MethodPost, restPrefix + "{entity}", (*call).create},
+	{http.MethodGet, restPrefix + "{entity}:count", (*call).count},
+	{http.MethodGet, restPrefix + "{entity}:watch", (*call).watchSSE},
+	{http.MethodGet, restPrefix + "{entity}/{id}", (*call).get},
+	{http.MethodPatch, restPrefix + "{entity}/{id}", (*call).update},
+	{http.MethodDelete, restPrefix + "{entity}/{id}", (*call).delete},
+	{http.MethodGet, restPrefix + "{entity}/{id}/history", (*call).history},
+	{http.MethodGet, restPrefix + "{entity}/{id}/explain", (*call).explain},
 }
 
-func (s *server) mountREST(mux *http.ServeMux) {
-	mux.HandleFunc(restPrefix, func(w http.ResponseWriter, r *http.Request) {
+// operations are what can be done at the route, by method.
+func (r route) operations() map[string]func(*call) error {
+	out := map[string]func(*call) error{}
+	for _, o := range operations {
+		if o.pattern == r.pattern() {
+			out[o.method] = o.do
+		}
+	}
+	return out
+}
+
+func (s *server) mountREST() {
+	paths := make([]string, len(operations))
+	for i, o := range operations {
+		paths[i] = o.method + " " + o.pattern
+	}
+	s.mount(restPrefix, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := s.rest(w, r); err != nil {
 			s.logInternal(r.Context(), err)
 			writeProblem(r.Context(), w, err)
 		}
-	})
+	}), paths...)
 }
 
 // rest answers one REST call, or says why not. The order is fixed: who asks,

@@ -32,6 +32,9 @@ type Config struct {
 	MaxConns int    // 16 if zero
 	Instance string // home of the records written here
 	Log      *slog.Logger
+	// Trace, if set, is told of every statement that is sent, in the context it
+	// is sent under. Tests compare what denied and absent run.
+	Trace func(ctx context.Context, sql string)
 }
 
 // Store is one instance's database. It is safe for concurrent use.
@@ -74,6 +77,9 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	pc.ConnConfig.RuntimeParams["application_name"] = "meridian/" + c.Instance
 	if err := migrate(ctx, pc.ConnConfig.Copy(), c.Log); err != nil {
 		return nil, err
+	}
+	if c.Trace != nil {
+		pc.ConnConfig.Tracer = tracer{c.Trace}
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, pc)
 	if err != nil {
