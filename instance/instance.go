@@ -31,7 +31,7 @@ import (
 
 const (
 	drain      = 7 * time.Second // how long running requests may take after a stop
-	tidyEvery  = time.Hour
+	tidyEvery  = store.OutboxKept
 	headerTime = 10 * time.Second // how long a client may take to send its headers
 )
 
@@ -183,15 +183,21 @@ func (i *Instance) Run(ctx context.Context) error {
 	return err
 }
 
-// tidy forgets what nobody asks for any more: idempotency keys of two days ago.
+// tidy forgets what nobody asks for any more: idempotency keys of two days ago,
+// and changes that everybody who follows them has read.
 func (i *Instance) tidy(ctx context.Context) error {
 	tick := time.NewTicker(tidyEvery)
 	defer tick.Stop()
+	read := "" // the head of the feed at the last tick
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+			var err error
+			if read, err = i.store.TrimOutbox(ctx, read); err != nil && ctx.Err() == nil {
+				i.log.WarnContext(ctx, "changes that were read stay in the outbox, trying again later", "error", err)
+			}
 			if err := i.store.ForgetKeys(ctx); err != nil && ctx.Err() == nil {
 				i.log.WarnContext(ctx, "idempotency keys are not forgotten, trying again later", "error", err)
 			}

@@ -53,7 +53,8 @@ type Feed struct {
 	door      *access.Door
 	log       *slog.Logger
 	heartbeat time.Duration
-	dueBound  int // ids a watcher may owe before it looks at everything again
+	dueBound  int           // ids a watcher may owe before it looks at everything again
+	absence   time.Duration // after which changes may have been trimmed unread
 
 	wake     chan struct{}
 	mu       sync.Mutex
@@ -64,7 +65,7 @@ type Feed struct {
 func New(st *store.Store, door *access.Door, log *slog.Logger) *Feed {
 	f := &Feed{
 		store: st, door: door, log: log,
-		heartbeat: heartbeatEvery, dueBound: 20_000,
+		heartbeat: heartbeatEvery, dueBound: 20_000, absence: store.OutboxKept / 2,
 		wake: make(chan struct{}, 1), watchers: map[*watcher]struct{}{},
 	}
 	st.OnCommit(func() {
@@ -86,6 +87,7 @@ func (f *Feed) Run(ctx context.Context) error {
 	f.each("", func(w *watcher) { w.lost() })
 	pause := poll
 	healthy := true
+	read := time.Now()
 	for {
 		changes, next, err := f.store.Changes(ctx, cursor, readBatch)
 		switch {
@@ -102,6 +104,11 @@ func (f *Feed) Run(ctx context.Context) error {
 			continue
 		}
 		healthy = true
+		if time.Since(read) > f.absence {
+			f.log.WarnContext(ctx, "feed could not read the outbox for long, every watcher looks again", "absent", time.Since(read))
+			f.each("", func(w *watcher) { w.lost() })
+		}
+		read = time.Now()
 		if len(changes) > 0 {
 			f.deliver(ctx, changes)
 			cursor = next

@@ -313,6 +313,17 @@ func TestSlowWatcherDelaysNobody(t *testing.T) {
 	}
 }
 
+// TestAfterAnAbsence: what changed while the feed could not read may have been
+// trimmed from the outbox, so watchers look at everything again.
+func TestAfterAnAbsence(t *testing.T) {
+	o := open(t, func(f *Feed) { f.absence = 0 }) // every pause is too long
+	was := o.create(as("rep"), "Was there", "US-CA")
+	o.create(as("rep"), "Not theirs", "US-NY")
+	w := o.watch("west", "")
+	w.want(Upsert, was.ID) // nothing told of it
+	w.want(Upsert, o.create(as("rep"), "New", "US-CA").ID)
+}
+
 func TestWatchEnds(t *testing.T) {
 	o := open(t, func(f *Feed) { f.heartbeat = 20 * time.Millisecond })
 	t.Run("ByItsContext", func(t *testing.T) {

@@ -134,6 +134,86 @@ func TestNoChangeIsLost(t *testing.T) {
 	}
 }
 
+// TestTrimOutbox: what goes was readable since the last call, and the relay has
+// read it, however far behind it is.
+func TestTrimOutbox(t *testing.T) {
+	w := newWorld(t)
+	trim := func(mark string) string {
+		t.Helper()
+		next, err := w.TrimOutbox(t.Context(), mark)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return next
+	}
+	left := func() (n int64) { return w.number("select count(*) from meridian.outbox") }
+	told := func(cursor string) []crm.Change {
+		t.Helper()
+		cs, _, err := w.Changes(t.Context(), cursor, 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cs
+	}
+	before := left()
+	w.create("thing", "US-CA", nil)
+	mark := trim("")
+	if n := left(); n != before+1 {
+		t.Errorf("the first call left %d of %d changes; it does not know yet what is old", n, before+1)
+	}
+
+	// An entry that began before the mark and commits after it is not old,
+	// neither is what it holds back.
+	opened, err := w.raw.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := opened.Exec(t.Context(), "insert into meridian.outbox (kind, record_id) values ('record', $1)", string(crm.NewRecordID())); err != nil {
+		t.Fatal(err)
+	}
+	held := w.create("thing", "US-CA", nil)
+	mark = trim(mark)
+	if n := left(); n != 1 { // the committed one; the open one is not to be seen
+		t.Errorf("%d changes are left behind the open transaction, want 1", n)
+	}
+	if err := opened.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	mark = trim(mark)
+	if cs := told(""); len(cs) != 2 || cs[1].ID != held.ID {
+		t.Errorf("when the transaction had ended %d changes were to be read, want 2", len(cs))
+	}
+
+	// A relay that stands still keeps what it has not read.
+	relay, err := w.Relay(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	unread := w.create("thing", "US-CA", nil)
+	mark = trim(trim(mark))
+	if cs := told(relay.Cursor); len(cs) != 1 || cs[0].ID != unread.ID || left() != 1 {
+		t.Errorf("%d changes are left, the relay finds %d, want its one", left(), len(cs))
+	}
+	to := relay
+	to.Cursor = told(relay.Cursor)[0].Cursor
+	if err := w.Tx(t.Context(), func(ctx context.Context, tx *store.Tx) error { return tx.MoveRelay(ctx, relay, to, nil) }); err != nil {
+		t.Fatal(err)
+	}
+	trim(mark)
+	if n := left(); n != 0 {
+		t.Errorf("%d changes are left that everybody has read", n)
+	}
+	if cs := told(to.Cursor); len(cs) != 0 {
+		t.Errorf("behind the relay there are %d changes", len(cs))
+	}
+	again := w.create("thing", "US-CA", nil)
+	if cs := told(to.Cursor); len(cs) != 1 || cs[0].ID != again.ID {
+		t.Errorf("after trimming the next change is told as %v", cs)
+	}
+	_, err = w.TrimOutbox(t.Context(), "nonsense")
+	wantError(t, err, crm.Invalid, "cursor")
+}
+
 func TestIdempotencyKeys(t *testing.T) {
 	w := newWorld(t)
 	call := func(subject crm.SubjectID, key, hash string) (prior string, found bool, err error) {

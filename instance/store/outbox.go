@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -44,6 +45,44 @@ func (s *Store) Changes(ctx context.Context, cursor string, limit int) (cs []crm
 func (s *Store) Head(ctx context.Context) (cursor string, err error) {
 	err = s.pool.QueryRow(ctx, "select pg_snapshot_xmin(pg_current_snapshot())::text || ':0'").Scan(&cursor)
 	return cursor, pgErr(err, "read head of the feed")
+}
+
+// OutboxKept is how long a change can be read at least, counted from when it
+// could be read first. Readers with a cursor of their own in memory, watchers
+// and the like, follow within milliseconds; one that could not read for nearly
+// as long must look at everything again.
+const OutboxKept = 5 * time.Minute
+
+// trimBatch bounds the changes that one statement removes.
+const trimBatch = 10_000
+
+// TrimOutbox removes the changes before mark, a head of the feed that is at
+// least OutboxKept old, but none that the relay has not read: the relay's
+// cursor is stored and may be far behind. Without a relay there is nobody to
+// wait for; one that begins later begins at the head. It answers the mark of
+// the next call. The empty mark removes nothing.
+func (s *Store) TrimOutbox(ctx context.Context, mark string) (next string, err error) {
+	if next, err = s.Head(ctx); err != nil || mark == "" {
+		return next, err
+	}
+	xid, pos, err := splitCursor(mark)
+	if err != nil {
+		return "", err
+	}
+	for {
+		tag, err := s.pool.Exec(ctx, `
+			with read as (select split_part(cursor, ':', 1)::xid8 as xid, split_part(cursor, ':', 2)::bigint as pos from meridian.exchange_relay)
+			delete from meridian.outbox where (xid, pos) in (
+				select o.xid, o.pos from meridian.outbox o left join read on true
+				where (o.xid, o.pos) < ($1::text::xid8, $2::bigint) and (read.xid is null or (o.xid, o.pos) <= (read.xid, read.pos))
+				order by o.xid, o.pos limit $3)`, xid, pos, trimBatch)
+		if err != nil {
+			return "", pgErr(err, "trim the outbox")
+		}
+		if tag.RowsAffected() < trimBatch {
+			return next, nil
+		}
+	}
 }
 
 // splitCursor reads "xid:pos".
