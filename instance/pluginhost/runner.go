@@ -24,10 +24,12 @@ const (
 )
 
 // How restarts are paced. The first is immediate; a plugin that keeps failing
-// is tried less and less often, so that it cannot eat the machine.
+// is tried less and less often, so that it cannot eat the machine. Even the
+// longest wait keeps the promise that writes recover within five seconds: who
+// kills a plugin ten times in a row did not break it.
 const (
 	firstBackoff = 250 * time.Millisecond
-	longestWait  = 30 * time.Second
+	longestWait  = 3 * time.Second
 	breakAfter   = 6                // restarts in a row before the state is failed
 	stableAfter  = 10 * time.Second // ready this long, and the count starts anew
 	checkTimeout = time.Second      // a plugin that cannot tell its manifest in this time hangs
@@ -209,7 +211,7 @@ func backoff(n int) time.Duration {
 		return 0
 	}
 	wait := longestWait
-	if n < 10 {
+	if n < 5 {
 		wait = min(longestWait, firstBackoff<<(n-1))
 	}
 	return wait*4/5 + rand.N(wait*2/5)
