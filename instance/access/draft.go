@@ -243,7 +243,7 @@ func (pre preimages) authorise(r *row, instance string) error {
 	}
 	r.seen = seen
 	if seen.Home != instance {
-		return &crm.Error{Kind: crm.NotHome, Msg: "the record is written at its home, " + seen.Home, Home: seen.Home}
+		return crm.NotHomeError(seen.Home)
 	}
 	if _, ok := pre.may[r.draft.ID]; !ok {
 		return crm.Errorf(crm.Denied, "you may read this record but not %s it", pre.action)

@@ -129,3 +129,19 @@ func (s *server) unlessHidden(ctx context.Context, entity string, id crm.RecordI
 	}
 	return wrong
 }
+
+// unlessElsewhere is unlessHidden for a change: that the record is written at
+// another instance comes before what is wrong with the call as well, for no
+// correction would make it succeed here.
+func (s *server) unlessElsewhere(ctx context.Context, entity string, id crm.RecordID, wrong error) error {
+	rows, err := s.Door.Get(ctx, callerOf(ctx), entity, []crm.RecordID{id})
+	switch {
+	case err != nil:
+		return err
+	case rows[0].Err != nil:
+		return rows[0].Err
+	case rows[0].Record.Home != s.Instance:
+		return crm.NotHomeError(rows[0].Record.Home)
+	}
+	return wrong
+}

@@ -92,7 +92,7 @@ func (s records) Update(ctx context.Context, req *recordv1.UpdateRequest) (*reco
 			err = versionRequired()
 		}
 		if err != nil {
-			err = s.unlessHidden(ctx, req.Entity, id, err)
+			err = s.unlessElsewhere(ctx, req.Entity, id, err)
 		}
 		b.add(i, access.UpdateRow{
 			ID: id, Version: r.GetVersion(), Fields: fields, Territory: r.GetTerritory(), Segment: r.GetSegment(), Unpin: r.GetUnpin(),
@@ -112,7 +112,7 @@ func (s records) Delete(ctx context.Context, req *recordv1.DeleteRequest) (*reco
 		case err != nil:
 			err = absent()
 		case r.GetVersion() <= 0:
-			err = s.unlessHidden(ctx, req.Entity, id, versionRequired())
+			err = s.unlessElsewhere(ctx, req.Entity, id, versionRequired())
 		}
 		b.add(i, access.DeleteRow{ID: id, Version: r.GetVersion()}, err)
 	}

@@ -145,11 +145,17 @@ func (c *call) createMany(o object, key string) error {
 	return c.answer(http.StatusOK, out)
 }
 
+// refuseChange is err, unless the caller may not know of the record or it is
+// written elsewhere.
+func (c *call) refuseChange(err error) error {
+	return c.unlessElsewhere(c.ctx(), c.def.Entity, c.id, err)
+}
+
 // update changes the named fields at the version of If-Match; null clears.
 func (c *call) update() error {
 	row, key, err := c.updateRow()
 	if err != nil {
-		return c.refuse(err)
+		return c.refuseChange(err)
 	}
 	rows, err := c.Door.Update(c.ctx(), c.caller, access.UpdateRequest{Entity: c.def.Entity, Rows: []access.UpdateRow{row}, IdempotencyKey: key})
 	if err != nil {
@@ -193,15 +199,15 @@ func (c *call) updateRow() (row access.UpdateRow, key string, err error) {
 func (c *call) delete() error {
 	_, err := c.query()
 	if err != nil {
-		return c.refuse(err)
+		return c.refuseChange(err)
 	}
 	version, err := ifMatch(c.r.Header)
 	if err != nil {
-		return c.refuse(err)
+		return c.refuseChange(err)
 	}
 	key, err := c.idempotencyKey()
 	if err != nil {
-		return c.refuse(err)
+		return c.refuseChange(err)
 	}
 	rows, err := c.Door.Delete(c.ctx(), c.caller, access.DeleteRequest{
 		Entity: c.def.Entity, Rows: []access.DeleteRow{{ID: c.id, Version: version}}, IdempotencyKey: key,

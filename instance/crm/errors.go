@@ -51,6 +51,11 @@ func Errorf(k Kind, format string, args ...any) *Error {
 	return &Error{Kind: k, Msg: err.Error(), Err: errors.Unwrap(err)}
 }
 
+// NotHomeError refuses a write of a record whose home is another instance.
+func NotHomeError(home string) *Error {
+	return &Error{Kind: NotHome, Msg: "the record is written at its home, " + home, Home: home}
+}
+
 // FieldErrorf makes an Invalid error about one field.
 func FieldErrorf(field, format string, args ...any) *Error {
 	e := Errorf(Invalid, format, args...)

@@ -26,7 +26,7 @@ func (l *locked) refuses(r Write, instance string) error {
 	case l == nil || !l.visible:
 		return crm.Errorf(crm.NotFound, "not found")
 	case l.rec.Home != instance:
-		return &crm.Error{Kind: crm.NotHome, Msg: "the record is written at its home, " + l.rec.Home, Home: l.rec.Home}
+		return crm.NotHomeError(l.rec.Home)
 	case l.rec.Version != r.Base:
 		return crm.Errorf(crm.Stale, "the record is at version %d, the change is based on %d; read it again", l.rec.Version, r.Base)
 	}
