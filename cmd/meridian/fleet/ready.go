@@ -80,6 +80,22 @@ func (r *run) pids(ctx context.Context) (pids, error) {
 	return p, nil
 }
 
+// covers tells whether p has a process for everything that old has one for: who
+// reads the file while a plugin restarts must find it all the same.
+func (p pids) covers(old pids) bool {
+	for name := range old.Instances {
+		if p.Instances[name] == 0 {
+			return false
+		}
+	}
+	for name := range old.Plugins {
+		if p.Plugins[name] == 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // writeReady puts the ready file in its place, whole.
 func (r *run) writeReady(s ready) error {
 	if r.ReadyFile == "" {
@@ -107,7 +123,7 @@ func (r *run) unready() error {
 // the process ids of the ready file true when something was started again.
 func (r *run) watch(ctx context.Context, state ready) error {
 	renewed, announced := time.Now(), time.Now()
-	return poll(ctx, 10*time.Second, func() (bool, error) {
+	return poll(ctx, 2*time.Second, func() (bool, error) {
 		if time.Since(renewed) > tokenRefresh {
 			renewed = time.Now()
 			for _, n := range r.nodes {
@@ -120,16 +136,17 @@ func (r *run) watch(ctx context.Context, state ready) error {
 			}
 		}
 		now, err := r.pids(ctx)
-		if err != nil { // an instance is away: the file is made true when it is back
+		if err != nil || !now.covers(state.PIDs) { // a part is away: the file is made true when it is back
 			return false, nil
 		}
 		if reflect.DeepEqual(now, state.PIDs) && time.Since(announced) < tokenRefresh {
 			return false, nil
 		}
-		if state, err = r.ready(ctx); err != nil {
+		next, err := r.ready(ctx)
+		if err != nil || !next.PIDs.covers(state.PIDs) {
 			return false, nil
 		}
-		announced = time.Now()
+		state, announced = next, time.Now()
 		return false, r.writeReady(state)
 	})
 }
