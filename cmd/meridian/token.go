@@ -14,7 +14,7 @@ import (
 
 type tokenCmd struct {
 	As   crm.SubjectID `required:"" placeholder:"PERSONA@INSTANCE" help:"Whose token: rep.west@amer."`
-	Data string        `default:"./.meridian" help:"Data folder of the fleet."`
+	Data string        `default:"./.meridian" env:"MERIDIAN_DATA" help:"Data folder of the fleet."`
 	Life time.Duration `default:"24h" help:"How long the token is good for, at most 24h."`
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -32,5 +33,32 @@ func TestTokenIsForItsInstanceOnly(t *testing.T) {
 		if (err == nil) != good || (good && subject != "rep.west@amer") {
 			t.Errorf("at %s: %q, %v", audience, subject, err)
 		}
+	}
+}
+
+// Whoever names the data folder once in the environment names it for every verb.
+func TestTokenFindsTheFolderInTheEnvironment(t *testing.T) {
+	data := t.TempDir()
+	if _, err := identity.NewIssuer(fleet.KeysIn(data)); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("MERIDIAN_DATA", data)
+	var out, errs bytes.Buffer
+	if code := run(t.Context(), []string{"token", "--as", "rep.west@amer"}, &out, &errs); code != exitOK || out.Len() == 0 {
+		t.Errorf("code %d: %s", code, errs.String())
+	}
+}
+
+func TestVersionForPeopleAndPrograms(t *testing.T) {
+	var people, programs, errs bytes.Buffer
+	if code := run(t.Context(), []string{"version"}, &people, &errs); code != exitOK {
+		t.Fatalf("code %d: %s", code, errs.String())
+	}
+	if code := run(t.Context(), []string{"version", "--json"}, &programs, &errs); code != exitOK {
+		t.Fatalf("code %d: %s", code, errs.String())
+	}
+	var v struct{ Version, Go string }
+	if err := json.Unmarshal(programs.Bytes(), &v); err != nil || v.Version == "" || !strings.Contains(people.String(), v.Version) || !strings.Contains(people.String(), v.Go) {
+		t.Errorf("people read %q, programs %q (%v)", people.String(), programs.String(), err)
 	}
 }

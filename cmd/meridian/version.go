@@ -9,10 +9,20 @@ import (
 // version is what the Makefile's linker flags say this build is.
 var version string
 
-type versionCmd struct{}
+type versionCmd struct {
+	JSON bool `help:"Print JSON for programs."`
+}
 
 // Run prints what was built from what.
-func (versionCmd) Run(out output) error {
+func (v versionCmd) Run(out output) error {
+	if v.JSON {
+		return printJSON(out.Stdout, struct {
+			Version string `json:"version"`
+			Go      string `json:"go"`
+			OS      string `json:"os"`
+			Arch    string `json:"arch"`
+		}{buildVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH})
+	}
 	_, err := fmt.Fprintf(out.Stdout, "meridian %s (%s %s/%s)\n", buildVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return err
 }
