@@ -182,8 +182,9 @@ func writeJSON(path string, v any) error {
 // progress is what of a fleet's first start is done. The rest is done again:
 // every step is idempotent.
 type progress struct {
-	Loaded bool `json:"loaded"` // every sample file is loaded
-	Agreed bool `json:"agreed"` // the agreements are made; from now on they are the officers'
+	Loaded    bool `json:"loaded"`    // every sample file is loaded
+	Agreed    bool `json:"agreed"`    // the agreements are made; from now on they are the officers'
+	Exchanged bool `json:"exchanged"` // every instance held once what the others let it have
 }
 
 func (d Folder) progress() (progress, error) {

@@ -96,16 +96,30 @@ func TestLagging(t *testing.T) {
 		"all applied":     {out(5, 0), in(5), true},
 		"nothing to do":   {&exchangev1.GetStatusResponse{}, &exchangev1.GetStatusResponse{}, true},
 		"unread":          {&exchangev1.GetStatusResponse{RelayBacklog: 1}, in(5), false},
-		"unsent":          {out(5, 2), in(5), false},
+		"unsent":          {out(5, 2), in(3), false},
 		"not applied":     {out(5, 0), in(4), false},
 		"never heard of":  {out(1, 0), &exchangev1.GetStatusResponse{}, false},
 		"nothing exposed": {out(0, 0), &exchangev1.GetStatusResponse{}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, b := &node{Instance: Instance{Name: "a"}}, &node{Instance: Instance{Name: "b"}}
-			if got := lagging(map[*node]*exchangev1.GetStatusResponse{a: c.source, b: c.destination}); (got == "") != c.rest {
+			if got := (rest{}).lagging(map[*node]*exchangev1.GetStatusResponse{a: c.source, b: c.destination}); (got == "") != c.rest {
 				t.Errorf("lagging = %q, want rest = %v", got, c.rest)
 			}
 		})
 	}
+	t.Run("in use", func(t *testing.T) { // never both at rest, never all applied
+		a, b := &node{Instance: Instance{Name: "a"}}, &node{Instance: Instance{Name: "b"}}
+		rested := rest{}
+		for i, c := range []struct {
+			backlogA, stored, applied, backlogB int64
+			lags                                bool
+		}{{1, 5, 3, 0, true}, {0, 6, 4, 1, true}, {2, 8, 5, 1, true}, {2, 9, 6, 1, false}} {
+			source, destination := out(c.stored, 1), in(c.applied)
+			source.RelayBacklog, destination.RelayBacklog = c.backlogA, c.backlogB
+			if got := rested.lagging(map[*node]*exchangev1.GetStatusResponse{a: source, b: destination}); (got != "") != c.lags {
+				t.Errorf("look %d: lagging = %q, want lagging = %v", i, got, c.lags)
+			}
+		}
+	})
 }
