@@ -2,6 +2,9 @@ package instance
 
 import (
 	"bytes"
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -30,6 +33,7 @@ type Config struct {
 	Kafka    Kafka    `yaml:"kafka"`
 	Identity Identity `yaml:"identity"`
 	Plugins  Plugins  `yaml:"plugins"`
+	Audit    Audit    `yaml:"audit,omitempty"`
 	Log      Log      `yaml:"log,omitempty"`
 
 	// The facts that are declared; agreements and grants are made at run time.
@@ -67,6 +71,12 @@ type Plugins struct {
 type Plugin struct {
 	Name   string         `yaml:"name"`
 	Config map[string]any `yaml:"config,omitempty"`
+}
+
+// Audit says how the decision log is kept.
+type Audit struct {
+	RetentionDays int    `yaml:"retention_days,omitempty"` // 400 if absent
+	KeyFile       string `yaml:"key_file,omitempty"`       // Ed25519 key, PKCS #8 in PEM; signs the log's chain
 }
 
 // Log says how much is logged: debug, info (the default), warn or error.
@@ -135,7 +145,7 @@ func LoadConfig(path string) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("configuration %s: %w", path, err)
 	}
-	for _, p := range []*string{&c.Database.URLFile, &c.Identity.JWKSFile, &c.Plugins.Dir, &c.Plugins.Lock} {
+	for _, p := range []*string{&c.Database.URLFile, &c.Identity.JWKSFile, &c.Plugins.Dir, &c.Plugins.Lock, &c.Audit.KeyFile} {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(filepath.Dir(path), *p)
 		}
@@ -158,6 +168,9 @@ func ParseConfig(text []byte) (Config, error) {
 func (c *Config) complete() {
 	if c.Database.MaxConns == 0 {
 		c.Database.MaxConns = 16
+	}
+	if c.Audit.RetentionDays == 0 {
+		c.Audit.RetentionDays = 400
 	}
 	for i := range c.Subjects {
 		if c.Subjects[i].Kind == "" {
@@ -194,6 +207,9 @@ func (c *Config) Validate() error {
 	}
 	if len(c.Plugins.Use) > 0 && c.Plugins.Dir == "" {
 		bad("plugins.dir: name the folder of the plugins' binaries")
+	}
+	if c.Audit.RetentionDays < 1 {
+		bad("audit.retention_days: %d: decisions are kept for at least a day", c.Audit.RetentionDays)
 	}
 	departments := c.validateDepartments(bad)
 	c.validateSubjects(departments, bad)
@@ -292,4 +308,28 @@ func (c *Config) DatabaseURL() (string, error) {
 		return "", fmt.Errorf("read the database's URL: %w", err)
 	}
 	return strings.TrimSpace(string(text)), nil
+}
+
+// Key reads the secret that signs the chain of the decision log; nil without.
+func (a Audit) Key() (ed25519.PrivateKey, error) {
+	if a.KeyFile == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(a.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("read the audit key: %w", err)
+	}
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return nil, fmt.Errorf("audit key %s: is not PEM", a.KeyFile)
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("audit key %s: %w", a.KeyFile, err)
+	}
+	key, ok := parsed.(ed25519.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("audit key %s: is not an Ed25519 key", a.KeyFile)
+	}
+	return key, nil
 }

@@ -63,7 +63,11 @@ func Open(ctx context.Context, c Config, version string, log *slog.Logger) (_ *I
 	if err != nil {
 		return nil, err
 	}
-	i.store, err = store.Open(ctx, store.Config{URL: url, MaxConns: c.Database.MaxConns, Instance: c.Instance, Log: log})
+	key, err := c.Audit.Key()
+	if err != nil {
+		return nil, err
+	}
+	i.store, err = store.Open(ctx, store.Config{URL: url, MaxConns: c.Database.MaxConns, Instance: c.Instance, AuditKey: key, Log: log})
 	if err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
@@ -172,6 +176,7 @@ func (i *Instance) Run(ctx context.Context) error {
 		return nil
 	})
 	group.Go(func() error { return i.door.Run(ctx) })
+	group.Go(func() error { return i.door.Seal(ctx) })
 	group.Go(func() error { return i.feed.Run(ctx) })
 	if i.exchange != nil {
 		group.Go(func() error { return i.exchange.Run(ctx) })
@@ -184,7 +189,7 @@ func (i *Instance) Run(ctx context.Context) error {
 }
 
 // tidy forgets what nobody asks for any more: idempotency keys of two days ago,
-// and changes that everybody who follows them has read.
+// decisions behind their retention, and changes that everybody has read.
 func (i *Instance) tidy(ctx context.Context) error {
 	tick := time.NewTicker(tidyEvery)
 	defer tick.Stop()
@@ -200,6 +205,9 @@ func (i *Instance) tidy(ctx context.Context) error {
 			}
 			if err := i.store.ForgetKeys(ctx); err != nil && ctx.Err() == nil {
 				i.log.WarnContext(ctx, "idempotency keys are not forgotten, trying again later", "error", err)
+			}
+			if err := i.door.Retain(ctx, time.Duration(i.config.Audit.RetentionDays)*24*time.Hour); err != nil && ctx.Err() == nil {
+				i.log.WarnContext(ctx, "old decisions are not removed, trying again later", "error", err)
 			}
 		}
 	}

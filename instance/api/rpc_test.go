@@ -212,7 +212,7 @@ func TestGRPC(t *testing.T) {
 		}
 		for _, want := range []string{
 			"meridian.record.v1.RecordService", "meridian.schema.v1.SchemaService", "meridian.feed.v1.FeedService", "meridian.exchange.v1.ExchangeService",
-			"meridian.policy.v1.PolicyService", "meridian.plugin.v1.CatalogService", "meridian.facade.v1.LoadService", "meridian.fleet.v1.InstanceService", "grpc.health.v1.Health",
+			"meridian.policy.v1.PolicyService", "meridian.policy.v1.AuditService", "meridian.plugin.v1.CatalogService", "meridian.facade.v1.LoadService", "meridian.fleet.v1.InstanceService", "grpc.health.v1.Health",
 		} {
 			if !slices.Contains(names, want) {
 				t.Errorf("%s is not listed: %v", want, names)

@@ -14,8 +14,10 @@ package store
 import (
 	"context"
 	"crypto/cipher"
+	"crypto/ed25519"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,6 +33,10 @@ type Config struct {
 	URL      string // postgres://...
 	MaxConns int    // 16 if zero
 	Instance string // home of the records written here
+	Replica  string // this process among those of the instance; the host's name if empty
+	// AuditKey signs the roots of the decision log, so that who rewrites the
+	// database cannot make the chain anew. Without it roots are only hashed.
+	AuditKey ed25519.PrivateKey
 	Log      *slog.Logger
 	// Trace, if set, is told of every statement that is sent, in the context it
 	// is sent under. Tests compare what denied and absent run.
@@ -41,6 +47,8 @@ type Config struct {
 type Store struct {
 	pool     *pgxpool.Pool
 	instance string
+	replica  string
+	auditKey ed25519.PrivateKey
 	log      *slog.Logger
 	seal     cipher.AEAD // of cursors
 
@@ -61,6 +69,11 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Replica == "" {
+		if name, err := os.Hostname(); err == nil {
+			c.Replica = name
+		}
 	}
 	pc, err := pgxpool.ParseConfig(c.URL)
 	if err != nil {
@@ -85,7 +98,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, pgErr(err, "connect")
 	}
-	s := &Store{pool: pool, instance: c.Instance, log: c.Log}
+	s := &Store{pool: pool, instance: c.Instance, replica: c.Replica, auditKey: c.AuditKey, log: c.Log}
 	s.entities.Store(&tables{})
 	if s.seal, err = openSeal(ctx, pool); err != nil {
 		pool.Close()

@@ -3,7 +3,7 @@ package meridian.service
 
 role_permissions := {
 	"officer": {
-		"agreement.read", "agreement.write", "policy.read", "policy.test", "explain.any",
+		"agreement.read", "agreement.write", "policy.read", "policy.test", "explain.any", "audit.read",
 		"exchange.read", "plugin.read", "load.read", "instance.read",
 	},
 	"ops": {"exchange.read", "plugin.read", "load.read", "instance.read", "load.run"},

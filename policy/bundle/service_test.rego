@@ -12,6 +12,13 @@ test_officers_keep_facts_and_policy if {
 	}
 }
 
+test_only_officers_see_who_looked_at_what if {
+	service.permit(with_role("officer"), "audit.read")
+	every role in ["ops", "integrator", "loader", "rep", "manager", "reader"] {
+		not service.permit(with_role(role), "audit.read")
+	}
+}
+
 test_operators_and_integrators_see_the_machinery if {
 	every p in ["exchange.read", "plugin.read", "load.read", "instance.read"] {
 		every role in ["ops", "integrator", "officer"] {
