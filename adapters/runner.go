@@ -91,9 +91,13 @@ type run struct {
 	logged  time.Time
 }
 
-// stream reads and applies side by side: while one batch is on its way, the
-// next is being read. Batches are applied one after the other, because each
-// position stands on the one before it.
+// underway is how many batches may be on their way at once: the instance
+// prepares one while it commits the one before.
+const underway = 2
+
+// stream reads and applies side by side: while batches are on their way, the
+// next is being read. They are taken in their order, because each position
+// stands on the one before it.
 func (r *run) stream(ctx context.Context, f Source, stream string, from *facadev1.Position) error {
 	batches := make(chan *facadev1.ApplyRequest, 1)
 	g, gctx := errgroup.WithContext(ctx)
@@ -116,26 +120,49 @@ func (r *run) stream(ctx context.Context, f Source, stream string, from *facadev
 		return b.flush()
 	})
 	g.Go(func() error {
+		before := make(chan struct{}) // closed when the batch before is taken
+		close(before)
+		slots := make(chan struct{}, underway)
 		for req := range batches {
-			if err := r.apply(gctx, req); err != nil {
-				return err
+			select {
+			case slots <- struct{}{}:
+			case <-gctx.Done():
+				return gctx.Err()
 			}
+			turn, taken := before, make(chan struct{})
+			before = taken
+			g.Go(func() error {
+				if err := r.apply(gctx, req, turn); err != nil {
+					return err // its slot stays taken: nothing is sent behind it
+				}
+				close(taken)
+				<-slots
+				return nil
+			})
 		}
 		return nil
 	})
 	return g.Wait()
 }
 
-// apply sends one batch until the instance has taken it. The same position
-// twice is a no-op there, so a lost answer costs nothing.
-func (r *run) apply(ctx context.Context, req *facadev1.ApplyRequest) error {
-	var resp *facadev1.ApplyResponse
-	err := r.retry.do(ctx, "apply", func(ctx context.Context) (err error) {
-		resp, err = r.Loads.Apply(ctx, req)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("apply up to record %d: %w", req.GetPosition().GetRecord(), err)
+// apply sends one batch until the instance has taken it, and notes it in its
+// turn. The same position twice is a no-op there, so a lost answer costs
+// nothing.
+func (r *run) apply(ctx context.Context, req *facadev1.ApplyRequest, turn <-chan struct{}) error {
+	resp := r.ahead(ctx, req, turn)
+	select {
+	case <-turn:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if resp == nil {
+		err := r.retry.do(ctx, "apply", func(ctx context.Context) (err error) {
+			resp, err = r.Loads.Apply(ctx, req)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("apply up to record %d: %w", req.GetPosition().GetRecord(), err)
+		}
 	}
 	r.last, r.balance = req.GetPosition(), resp.GetBalance()
 	if r.Notify != nil {
@@ -143,6 +170,24 @@ func (r *run) apply(ctx context.Context, req *facadev1.ApplyRequest) error {
 	}
 	r.progress(ctx, req.GetProgress())
 	return nil
+}
+
+// ahead sends a batch while the one before it is under way. If nothing comes
+// of that, whatever the reason, it is sent again in its turn.
+func (r *run) ahead(ctx context.Context, req *facadev1.ApplyRequest, turn <-chan struct{}) (resp *facadev1.ApplyResponse) {
+	select {
+	case <-turn:
+		return nil // it is its turn
+	default:
+	}
+	err := once(ctx, func(ctx context.Context) (err error) {
+		resp, err = r.Loads.Apply(ctx, req)
+		return err
+	})
+	if err != nil {
+		return nil
+	}
+	return resp
 }
 
 func (r *run) progress(ctx context.Context, p *facadev1.Progress) {

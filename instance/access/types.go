@@ -95,10 +95,16 @@ type DeleteRow struct {
 // UpsertRequest inserts or updates by the entity's key, as loads do. Commit
 // runs in the same transaction as the rows with their outcomes, so that a
 // load's position is kept with its rows.
+//
+// Turn, if set, waits until the request before this one is committed, and says
+// whether there was anything to wait for. It is called between the hooks and
+// the transaction: what takes time is done meanwhile, and what the request
+// before it may have changed is looked at again.
 type UpsertRequest struct {
 	Entity string
 	Rows   []UpsertRow
 	DryRun bool
+	Turn   func(ctx context.Context) (waited bool, err error)
 	Commit func(ctx context.Context, tx *store.Tx, outcomes []UpsertOutcome) error
 }
 

@@ -3,6 +3,7 @@ package access
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 
 	"meridian/instance/crm"
@@ -32,6 +33,9 @@ func (d *Door) Upsert(ctx context.Context, c crm.Caller, r UpsertRequest) ([]Ups
 			return 0, err
 		}
 		u.runHooks(ctx)
+		if err := u.takeTurn(ctx); err != nil {
+			return 0, err
+		}
 		err := u.commit(ctx)
 		outcomes = u.outcomes
 		return a.subject.Stamp, err
@@ -45,6 +49,7 @@ type upsert struct {
 	request  UpsertRequest
 	outcomes []UpsertOutcome
 	entries  []entry // one per row of the request
+	early    bool    // the rows were read before it was their turn
 }
 
 // entry is where a row of the request went. Rows with the same key go into one
@@ -201,6 +206,43 @@ func (r *row) overlay(set map[string]crm.Value) bool {
 	return changed
 }
 
+// takeTurn waits for the request before this one. A row that was refused
+// because it refers to a record may refer to one that came with that request.
+func (u *upsert) takeTurn(ctx context.Context) (err error) {
+	if u.request.Turn == nil {
+		return nil
+	}
+	if u.early, err = u.request.Turn(ctx); err != nil || !u.early {
+		return err
+	}
+	for i, e := range u.entries {
+		if refused := e.err != nil || e.row.err != nil; refused && len(u.request.Rows[i].References) > 0 {
+			return errMoved
+		}
+	}
+	return nil
+}
+
+// overtaken looks again at rows that seemed to change nothing: if the request
+// before this one changed their record, what they say is news after all. The
+// other rows find out when they are written.
+func (u *upsert) overtaken(ctx context.Context, tx *store.Tx) error {
+	if !u.early {
+		return nil
+	}
+	seen := map[crm.RecordID]int64{}
+	for _, r := range u.rows {
+		if r.err == nil && r.draft.Op == crm.OpUpdate && len(r.draft.Changed) == 0 {
+			seen[r.draft.ID] = r.base
+		}
+	}
+	now, err := tx.Versions(ctx, u.def.Entity, slices.Collect(maps.Keys(seen)))
+	if err == nil && !maps.Equal(now, seen) {
+		err = errMoved
+	}
+	return err
+}
+
 // runHooks leaves out what changes nothing: a file that is loaded again costs
 // a comparison.
 func (u *upsert) runHooks(ctx context.Context) {
@@ -217,6 +259,9 @@ func (u *upsert) runHooks(ctx context.Context) {
 // and takes it back; only what the request keeps is kept.
 func (u *upsert) commit(ctx context.Context) error {
 	err := u.store.Tx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		if err := u.overtaken(ctx, tx); err != nil {
+			return err
+		}
 		if err := u.writeRows(ctx, tx); err != nil {
 			return err
 		}

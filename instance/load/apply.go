@@ -15,7 +15,9 @@ import (
 const maxBatch = 1000
 
 // Apply upserts a batch and keeps the position in the same transaction. A
-// position that is already kept changes nothing and answers as it did.
+// position that is already kept changes nothing and answers as it did. A batch
+// that is sent while the one before it is under way is prepared beside it and
+// takes its turn.
 func (s *Service) Apply(ctx context.Context, c crm.Caller, r *facadev1.ApplyRequest) (*facadev1.ApplyResponse, error) {
 	l, err := s.own(ctx, c, r.GetLoadId())
 	if err != nil {
@@ -30,6 +32,7 @@ func (s *Service) Apply(ctx context.Context, c crm.Caller, r *facadev1.ApplyRequ
 	if err := accounted(l, r); err != nil {
 		return nil, err
 	}
+	defer s.turns.enter(l.ID)()
 	b := batch{load: l, request: r}
 	if err := s.apply(ctx, c, &b); err != nil {
 		if crm.KindOf(err) != crm.Conflict {
@@ -48,13 +51,12 @@ func (s *Service) Apply(ctx context.Context, c crm.Caller, r *facadev1.ApplyRequ
 // accounted checks that the batch says what became of every record between
 // the kept position and its own, so that the balance closes at every commit.
 func accounted(l store.Load, r *facadev1.ApplyRequest) error {
-	from, to := l.Position.Record, r.GetPosition().GetRecord()
-	n := int64(len(r.GetRows())+len(r.GetRejects())) + r.GetFiltered()
+	from, to := begins(r), r.GetPosition().GetRecord()
 	switch {
 	case len(r.GetRows())+len(r.GetRejects()) > maxBatch:
 		return crm.FieldErrorf("rows", "a batch holds at most %d records; send smaller ones", maxBatch)
-	case r.GetFiltered() < 0 || to-from != n:
-		return crm.FieldErrorf("position", "the batch accounts for %d records, but %d lie between position %d and %d; resume from %d", n, to-from, from, to, from)
+	case r.GetFiltered() < 0 || from < l.Position.Record:
+		return misplaced(l, r)
 	}
 	seen := make(map[int64]bool, len(r.GetRows()))
 	number := func(n int64) error {
@@ -80,6 +82,16 @@ func accounted(l store.Load, r *facadev1.ApplyRequest) error {
 	return nil
 }
 
+// begins is the position at which a batch begins, by its own account.
+func begins(r *facadev1.ApplyRequest) int64 {
+	return r.GetPosition().GetRecord() - int64(len(r.GetRows())+len(r.GetRejects())) - r.GetFiltered()
+}
+
+func misplaced(l store.Load, r *facadev1.ApplyRequest) error {
+	from, to := l.Position.Record, r.GetPosition().GetRecord()
+	return crm.FieldErrorf("position", "the batch accounts for %d records, but %d lie between position %d and %d; resume from %d", to-begins(r), to-from, from, to, from)
+}
+
 // batch is one Apply on its way.
 type batch struct {
 	load        store.Load
@@ -97,10 +109,14 @@ func (s *Service) apply(ctx context.Context, c crm.Caller, b *batch) error {
 		}
 		return b.commit(ctx, tx, numbers, outcomes)
 	}
+	turn := func(ctx context.Context) (bool, error) { return s.await(ctx, b.load, b.request) }
 	if len(rows) == 0 {
+		if _, err := turn(ctx); err != nil {
+			return err
+		}
 		return s.store.Tx(ctx, func(ctx context.Context, tx *store.Tx) error { return commit(ctx, tx, nil) })
 	}
-	_, err := s.door.Upsert(ctx, c, access.UpsertRequest{Entity: b.load.Entity, Rows: rows, DryRun: b.load.DryRun, Commit: commit}) // I-load-1
+	_, err := s.door.Upsert(ctx, c, access.UpsertRequest{Entity: b.load.Entity, Rows: rows, DryRun: b.load.DryRun, Turn: turn, Commit: commit}) // I-load-1
 	return err
 }
 
@@ -132,7 +148,7 @@ func (b *batch) decode() (rows []access.UpsertRow, numbers []int64) {
 func (b *batch) commit(ctx context.Context, tx *store.Tx, numbers []int64, outcomes []access.UpsertOutcome) error {
 	b.refused = slices.Clone(b.undecodable) // afresh: the door may try a transaction again
 	a := store.LoadAdvance{
-		Load: b.load.ID, From: b.load.Position.Record,
+		Load: b.load.ID, From: begins(b.request),
 		To:       store.LoadPosition{Record: b.request.GetPosition().GetRecord(), Offset: b.request.GetPosition().GetOffset()},
 		Progress: store.LoadProgress{Done: b.request.GetProgress().GetDone(), Total: b.request.GetProgress().GetTotal(), Unit: b.request.GetProgress().GetUnit()},
 	}

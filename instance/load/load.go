@@ -36,6 +36,7 @@ type Service struct {
 	door  Door
 	store *store.Store
 	log   *slog.Logger
+	turns turns
 }
 
 // New makes the service.

@@ -31,6 +31,29 @@ func (s *Store) load(ctx context.Context, q queries, entity string, ids []crm.Re
 	return recs, pgErr(err, "load %s", entity)
 }
 
+// Versions are the current versions of those of ids that are there.
+func (t *Tx) Versions(ctx context.Context, entity string, ids []crm.RecordID) (map[crm.RecordID]int64, error) {
+	out := make(map[crm.RecordID]int64, len(ids))
+	if len(ids) == 0 {
+		return out, nil
+	}
+	tab, err := t.s.table(entity)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := t.tx.Query(ctx, "select r.id::text, r.version from "+tab.live+" r where r.id = any($1::uuid[])", texts(ids))
+	if err != nil {
+		return nil, pgErr(err, "versions of %s", entity)
+	}
+	var id crm.RecordID
+	var version int64
+	_, err = pgx.ForEachRow(rows, []any{&id, &version}, func() error {
+		out[id] = version
+		return nil
+	})
+	return out, pgErr(err, "versions of %s", entity)
+}
+
 func collect(rows pgx.Rows, row *row) (map[crm.RecordID]crm.Record, error) {
 	defer rows.Close()
 	recs := map[crm.RecordID]crm.Record{}
