@@ -177,6 +177,7 @@ func (i *Instance) Run(ctx context.Context) error {
 	})
 	group.Go(func() error { return i.door.Run(ctx) })
 	group.Go(func() error { return i.door.Seal(ctx) })
+	group.Go(func() error { return i.door.Keep(ctx) })
 	group.Go(func() error { return i.feed.Run(ctx) })
 	if i.exchange != nil {
 		group.Go(func() error { return i.exchange.Run(ctx) })

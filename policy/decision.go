@@ -17,13 +17,7 @@ import (
 // about other records are ignored.
 type Facts struct {
 	Agreements []crm.Agreement
-	Grants     []Grant
-}
-
-// Grant is a colleague's judgement as policy sees it.
-type Grant struct {
-	crm.Grant
-	Suspended bool // its giver lost access; rules ignore it until it is reviewed
+	Grants     []crm.Grant
 }
 
 // Reason is one ground that applied, with the fact behind it.

@@ -253,7 +253,7 @@ func TestExplainNamesGroundsAndFacts(t *testing.T) {
 	const account, contact crm.RecordID = "018f0000-0000-7000-8000-000000000001", "018f0000-0000-7000-8000-000000000002"
 	g := crm.Governed{Home: "amer", Territory: "US-NY", Segment: "Energy", Department: crm.Unassigned, Owner: crm.Unassigned, Account: account, Jurisdiction: "US"}
 	open := crm.Agreement{ID: "a1", Account: account, Department: "emea/dach-sales", Effect: crm.EffectOpen, From: now.Add(-time.Hour), To: crm.Forever}
-	share := policy.Grant{Grant: crm.Grant{ID: "g1", Record: account, Kind: crm.GrantShare, Key: "s:rep.west@amer", Groups: []string{"core", "commercial"}, From: now, To: now.Add(time.Hour)}}
+	share := crm.Grant{ID: "g1", Record: account, Kind: crm.GrantShare, Key: "s:rep.west@amer", Groups: []string{"core", "commercial"}, From: now, To: now.Add(time.Hour)}
 	withhold := share
 	withhold.ID, withhold.Kind, withhold.Key = "g2", crm.GrantWithhold, "d:us-sales"
 	elsewhere := share
@@ -271,11 +271,11 @@ func TestExplainNamesGroundsAndFacts(t *testing.T) {
 		now   time.Time
 		want  policy.Decision
 	}{
-		{"nothing opens", rep, crm.ActionRead, g, policy.Facts{Grants: []policy.Grant{elsewhere}}, now, policy.Decision{Withheld: groupNames}},
-		{"a share on the account opens the contact", rep, crm.ActionRead, g, policy.Facts{Grants: []policy.Grant{share, elsewhere}}, now,
+		{"nothing opens", rep, crm.ActionRead, g, policy.Facts{Grants: []crm.Grant{elsewhere}}, now, policy.Decision{Withheld: groupNames}},
+		{"a share on the account opens the contact", rep, crm.ActionRead, g, policy.Facts{Grants: []crm.Grant{share, elsewhere}}, now,
 			policy.Decision{Allowed: true, Opens: []policy.Reason{reason("share", "g1")}, Revealed: []string{"core", "commercial"}, Withheld: []string{"personal"}}},
-		{"the share is over at its end", rep, crm.ActionRead, g, policy.Facts{Grants: []policy.Grant{share}}, now.Add(time.Hour), policy.Decision{Withheld: groupNames}},
-		{"a withhold wins", rep, crm.ActionRead, g, policy.Facts{Grants: []policy.Grant{share, withhold}}, now,
+		{"the share is over at its end", rep, crm.ActionRead, g, policy.Facts{Grants: []crm.Grant{share}}, now.Add(time.Hour), policy.Decision{Withheld: groupNames}},
+		{"a withhold wins", rep, crm.ActionRead, g, policy.Facts{Grants: []crm.Grant{share, withhold}}, now,
 			policy.Decision{Opens: []policy.Reason{reason("share", "g1")}, Closes: []policy.Reason{reason("withhold", "g2")}, Withheld: groupNames}},
 		{"a withheld group of a foreign record stays withheld", banker, crm.ActionRead, foreign, policy.Facts{}, now,
 			policy.Decision{Allowed: true, Opens: []policy.Reason{reason("territory", "")}, Revealed: []string{"core", "personal"}, Withheld: []string{"commercial"}}},

@@ -323,12 +323,7 @@ type world struct {
 	ids        []crm.RecordID
 	records    []crm.Governed
 	agreements []crm.Agreement
-	grants     []grantRow
-}
-
-type grantRow struct {
-	crm.Grant
-	suspended bool
+	grants     []crm.Grant
 }
 
 func (g *generator) world(records, facts int) world {
@@ -356,10 +351,11 @@ func (g *generator) world(records, facts int) world {
 			Actions: pick(g, nil, []string{"read"}, g.list(1, 4)), Groups: pick(g, nil, []string{"core"}, groupNames, g.list(1, 3)),
 			From: pick(g, instants...), To: pick(g, instants...), Ended: g.IntN(6) == 0,
 		})
-		w.grants = append(w.grants, grantRow{crm.Grant{
+		w.grants = append(w.grants, crm.Grant{
 			ID: fmt.Sprintf("grant-%d", i), Record: pick(g, append(uuids, w.ids...)...), Kind: crm.GrantKind(g.word()), Key: g.word(),
 			Groups: pick(g, nil, []string{"core"}, groupNames, g.list(1, 3)), From: pick(g, instants...), To: pick(g, instants...), Ended: g.IntN(6) == 0,
-		}, g.IntN(3) == 0})
+			Suspended: g.IntN(3) == 0,
+		})
 	}
 	return w
 }

@@ -163,7 +163,7 @@ func explained(t *testing.T, e *policy.Engine, s crm.Subject, a crm.Action, w wo
 	}
 	for _, x := range w.grants {
 		if !x.Ended {
-			facts.Grants = append(facts.Grants, policy.Grant{Grant: x.Grant, Suspended: x.suspended})
+			facts.Grants = append(facts.Grants, x)
 		}
 	}
 	out := map[crm.RecordID]answer{}
@@ -251,7 +251,7 @@ func (o oracle) answers(t *testing.T, s crm.Subject, a crm.Action, w world) map[
 	for _, x := range w.grants {
 		grants = append(grants, map[string]any{
 			"ended": x.Ended, "record": string(x.Record), "kind": string(x.Kind), "key": x.Key, "groups": list(x.Groups),
-			"valid_from": stamp(x.From), "valid_to": stamp(x.To), "suspended": x.suspended,
+			"valid_from": stamp(x.From), "valid_to": stamp(x.To), "suspended": x.Suspended,
 		})
 	}
 	known, err := ast.InterfaceToValue(map[string]any{
@@ -342,7 +342,7 @@ func (db rows) load(t testing.TB, w world) {
 	}
 	for _, g := range w.grants {
 		b.Queue(`insert into fact."grant" values ($1, $2, $3, $4, $5, $6, $7, $8, $9::timestamptz)`,
-			g.ID, g.Record, g.Kind, g.Key, list(g.Groups), g.From, g.To, g.suspended, recordedTo(g.Ended))
+			g.ID, g.Record, g.Kind, g.Key, list(g.Groups), g.From, g.To, g.Suspended, recordedTo(g.Ended))
 	}
 	if err := db.conn.SendBatch(t.Context(), &b).Close(); err != nil {
 		t.Fatal(err)

@@ -52,13 +52,25 @@ func (r remote) grants(out output, list ...*policyv1.Grant) error {
 	if r.JSON {
 		return printProto(out.Stdout, &policyv1.ListGrantsResponse{Grants: list})
 	}
-	t := table{headings: []string{"ID", "KIND", "WITH", "GROUPS", "FROM", "TO", "ENDED", "BY", "REASON"}}
+	t := table{headings: []string{"ID", "KIND", "WITH", "GROUPS", "FROM", "TO", "STATE", "BY", "REASON"}}
 	for _, g := range list {
 		t.add(g.GetId(), g.GetKind(), g.GetWith(), strings.Join(g.GetGroups(), ","), day(g.GetFrom()), day(g.GetTo()),
-			yes(g.GetEnded()), g.GetBy(), clipped(g.GetReason(), 40))
+			grantState(g), g.GetBy(), clipped(g.GetReason(), 40))
 	}
 	t.print(out.Stdout, "no judgements")
 	return nil
+}
+
+func grantState(g *policyv1.Grant) string {
+	switch {
+	case g.GetEnded():
+		return "ended"
+	case g.GetSuspended():
+		return "suspended"
+	case g.GetReviewedBy() != "":
+		return "kept by " + g.GetReviewedBy()
+	}
+	return ""
 }
 
 type shareCmd struct{ judgement }
@@ -91,12 +103,24 @@ func (w withholdCmd) Run(ctx context.Context, out output) error {
 type grantsCmd struct {
 	List grantsListCmd `cmd:"" help:"List the judgements about a record you can see."`
 	End  grantsEndCmd  `cmd:"" help:"End a judgement now."`
+
+	Reinstate grantsReinstateCmd `cmd:"" help:"Let a suspended judgement hold again; officers only."`
+}
+
+// Help shows the verbs at work.
+func (grantsCmd) Help() string {
+	return `A share is suspended when its giver loses access to what they shared: it opens nothing until an officer reinstates or ends it.
+
+  meridian grants list account source_id:AAPL --as rep.west@amer
+  meridian grants list --suspended --as officer.a@amer
+  meridian grants reinstate 0192f3c0-... --as officer.a@amer --reason "the handover is agreed"`
 }
 
 type grantsListCmd struct {
 	remote
-	Entity string `arg:""`
-	ID     string `arg:"" help:"Id, or a unique field as source_id:AAPL."`
+	Entity    string `arg:"" optional:""`
+	ID        string `arg:"" optional:"" help:"Id, or a unique field as source_id:AAPL."`
+	Suspended bool   `help:"Only those that wait for review; without a record all of them, for officers."`
 }
 
 // Run lists judgements.
@@ -105,11 +129,16 @@ func (l grantsListCmd) Run(ctx context.Context, out output) error {
 	if err != nil {
 		return err
 	}
-	id, err := c.resolve(ctx, l.Entity, l.ID)
-	if err != nil {
-		return err
+	req := &policyv1.ListGrantsRequest{Entity: l.Entity, Suspended: l.Suspended}
+	switch {
+	case l.ID != "":
+		if req.Record, err = c.resolve(ctx, l.Entity, l.ID); err != nil {
+			return err
+		}
+	case !l.Suspended || l.Entity != "":
+		return crm.Errorf(crm.Invalid, "name a record, as: grants list account source_id:AAPL; or ask for --suspended")
 	}
-	resp, err := c.policy.ListGrants(ctx, &policyv1.ListGrantsRequest{Entity: l.Entity, Record: id})
+	resp, err := c.policy.ListGrants(ctx, req)
 	if err != nil {
 		return err
 	}
@@ -133,4 +162,23 @@ func (e grantsEndCmd) Run(ctx context.Context, out output) error {
 		return err
 	}
 	return e.grants(out, resp.GetGrant())
+}
+
+type grantsReinstateCmd struct {
+	remote
+	ID     string `arg:"" help:"Id of the judgement."`
+	Reason string `required:"" help:"Why; you answer for the judgement from then on."`
+}
+
+// Run reinstates a judgement.
+func (r grantsReinstateCmd) Run(ctx context.Context, out output) error {
+	c, err := r.dial()
+	if err != nil {
+		return err
+	}
+	resp, err := c.policy.ReinstateGrant(ctx, &policyv1.ReinstateGrantRequest{Id: r.ID, Reason: r.Reason})
+	if err != nil {
+		return err
+	}
+	return r.grants(out, resp.GetGrant())
 }

@@ -99,11 +99,7 @@ func (s policies) Judge(ctx context.Context, req *policyv1.JudgeRequest) (*polic
 }
 
 func (s policies) ListGrants(ctx context.Context, req *policyv1.ListGrantsRequest) (*policyv1.ListGrantsResponse, error) {
-	record, err := crm.ParseRecordID(req.Record)
-	if err != nil {
-		return nil, absent()
-	}
-	list, err := s.Door.ListGrants(ctx, callerOf(ctx), req.Entity, record)
+	list, err := s.grants(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -112,6 +108,29 @@ func (s policies) ListGrants(ctx context.Context, req *policyv1.ListGrantsReques
 		out.Grants[i] = protoGrant(g)
 	}
 	return out, nil
+}
+
+func (s policies) grants(ctx context.Context, req *policyv1.ListGrantsRequest) ([]crm.Grant, error) {
+	if req.Suspended && req.Record == "" {
+		return s.Door.SuspendedGrants(ctx, callerOf(ctx))
+	}
+	record, err := crm.ParseRecordID(req.Record)
+	if err != nil {
+		return nil, absent()
+	}
+	list, err := s.Door.ListGrants(ctx, callerOf(ctx), req.Entity, record)
+	if req.Suspended {
+		list = slices.DeleteFunc(list, func(g crm.Grant) bool { return !g.Suspended })
+	}
+	return list, err
+}
+
+func (s policies) ReinstateGrant(ctx context.Context, req *policyv1.ReinstateGrantRequest) (*policyv1.ReinstateGrantResponse, error) {
+	g, err := s.Door.ReinstateGrant(ctx, callerOf(ctx), req.Id, req.Reason)
+	if err != nil {
+		return nil, err
+	}
+	return &policyv1.ReinstateGrantResponse{Grant: protoGrant(g)}, nil
 }
 
 func (s policies) EndGrant(ctx context.Context, req *policyv1.EndGrantRequest) (*policyv1.EndGrantResponse, error) {
@@ -126,6 +145,7 @@ func protoGrant(g crm.Grant) *policyv1.Grant {
 	return &policyv1.Grant{
 		Id: g.ID, Entity: g.Entity, Record: string(g.Record), Kind: string(g.Kind), With: g.Key, Groups: g.Groups,
 		Reason: g.Reason, From: protoTime(g.From), To: protoTime(g.To), By: string(g.By), Ended: g.Ended,
+		Suspended: g.Suspended, ReviewedBy: string(g.ReviewedBy), Review: g.Review,
 	}
 }
 

@@ -70,6 +70,10 @@ type Grant struct {
 	From, To time.Time
 	By       SubjectID
 	Ended    bool
+
+	Suspended  bool      // its giver lost access; it opens nothing until it is reviewed
+	ReviewedBy SubjectID // the officer who reinstated it and answers for it since
+	Review     string    // why it was suspended, or reinstated
 }
 
 // Validate reports the first rule the grant breaks.

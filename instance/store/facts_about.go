@@ -23,7 +23,7 @@ func (t *Tx) FactsAbout(ctx context.Context, id, account crm.RecordID) (policy.F
 func factsAbout(ctx context.Context, q queries, id, account crm.RecordID) (policy.Facts, error) {
 	batch := &pgx.Batch{}
 	batch.Queue(`select `+agreementColumns+` from fact.agreement where recorded_to = 'infinity' and account = $1 order by id`, string(account))
-	batch.Queue(`select `+grantColumns+`, suspended from fact."grant" where recorded_to = 'infinity' and record in ($1, $2) order by id`,
+	batch.Queue(`select `+grantColumns+` from fact."grant" where recorded_to = 'infinity' and record in ($1, $2) order by id`,
 		string(id), string(account))
 	results := q.SendBatch(ctx, batch)
 	facts, err := collectFacts(results)
@@ -44,13 +44,7 @@ func collectFacts(results pgx.BatchResults) (facts policy.Facts, err error) {
 	if rows, err = results.Query(); err != nil {
 		return facts, err
 	}
-	facts.Grants, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (policy.Grant, error) {
-		var g policy.Grant
-		var record, kind, by string
-		err := row.Scan(&g.ID, &g.Entity, &record, &kind, &g.Key, &g.Groups, &g.Reason, &g.From, &g.To, &by, &g.Ended, &g.Suspended)
-		g.Record, g.Kind, g.By = crm.RecordID(record), crm.GrantKind(kind), crm.SubjectID(by)
-		return g, err
-	})
+	facts.Grants, err = pgx.CollectRows(rows, scanGrant)
 	return facts, err
 }
 

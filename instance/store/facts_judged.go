@@ -59,13 +59,14 @@ func (t *Tx) EndAgreement(ctx context.Context, id string, by crm.SubjectID, reas
 	return oneFact(t, rows, err, scanAgreement, "end agreement")
 }
 
-const grantColumns = `id::text, entity, record::text, kind, key, groups, reason, valid_from, valid_to, given_by, ended`
+const grantColumns = `id::text, entity, record::text, kind, key, groups, reason, valid_from, valid_to, given_by, ended, suspended, reviewed_by, review`
 
 func scanGrant(row pgx.CollectableRow) (crm.Grant, error) {
 	var g crm.Grant
-	var record, kind, by string
-	err := row.Scan(&g.ID, &g.Entity, &record, &kind, &g.Key, &g.Groups, &g.Reason, &g.From, &g.To, &by, &g.Ended)
-	g.Record, g.Kind, g.By = crm.RecordID(record), crm.GrantKind(kind), crm.SubjectID(by)
+	var record, kind, by, reviewed string
+	err := row.Scan(&g.ID, &g.Entity, &record, &kind, &g.Key, &g.Groups, &g.Reason, &g.From, &g.To, &by, &g.Ended,
+		&g.Suspended, &reviewed, &g.Review)
+	g.Record, g.Kind, g.By, g.ReviewedBy = crm.RecordID(record), crm.GrantKind(kind), crm.SubjectID(by), crm.SubjectID(reviewed)
 	g.From, g.To = g.From.UTC(), g.To.UTC()
 	return g, err
 }
@@ -104,17 +105,7 @@ func (t *Tx) AddGrant(ctx context.Context, g crm.Grant) (crm.Grant, error) {
 
 // EndGrant ends a judgement now.
 func (t *Tx) EndGrant(ctx context.Context, id string, by crm.SubjectID, reason string) (crm.Grant, error) {
-	now, err := t.closeFact(ctx, `fact."grant"`, id)
-	if err != nil {
-		return crm.Grant{}, err
-	}
-	rows, err := t.tx.Query(ctx, `
-		insert into fact."grant" (id, entity, record, kind, key, groups, reason, given_by, suspended,
-		  ended, end_reason, recorded_by, valid_from, valid_to, recorded_from)
-		select id, entity, record, kind, key, groups, reason, given_by, suspended,
-		  true, $3, $4, least(valid_from, $2), $2, $2
-		from fact."grant" where id = $1 and recorded_to = $2 returning `+grantColumns, id, now, reason, string(by))
-	return oneFact(t, rows, err, scanGrant, "end grant")
+	return t.succeed(ctx, id, by, reason, `least(valid_from, $2), $2, suspended, reviewed_by, review, true, $4`)
 }
 
 // closeFact ends the recorded time of an agreement's or a grant's current row

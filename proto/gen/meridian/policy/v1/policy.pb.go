@@ -678,9 +678,15 @@ type Grant struct {
 	Reason string                 `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
 	From   *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=from,proto3" json:"from,omitempty"`
 	// 30 days from now if absent.
-	To            *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=to,proto3" json:"to,omitempty"`
-	By            string                 `protobuf:"bytes,10,opt,name=by,proto3" json:"by,omitempty"`
-	Ended         bool                   `protobuf:"varint,11,opt,name=ended,proto3" json:"ended,omitempty"`
+	To    *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=to,proto3" json:"to,omitempty"`
+	By    string                 `protobuf:"bytes,10,opt,name=by,proto3" json:"by,omitempty"`
+	Ended bool                   `protobuf:"varint,11,opt,name=ended,proto3" json:"ended,omitempty"`
+	// The giver lost access; it opens nothing until an officer reviewed it.
+	Suspended bool `protobuf:"varint,12,opt,name=suspended,proto3" json:"suspended,omitempty"`
+	// The officer who reinstated it.
+	ReviewedBy string `protobuf:"bytes,13,opt,name=reviewed_by,json=reviewedBy,proto3" json:"reviewed_by,omitempty"`
+	// Why it was suspended or reinstated.
+	Review        string `protobuf:"bytes,14,opt,name=review,proto3" json:"review,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -792,6 +798,27 @@ func (x *Grant) GetEnded() bool {
 	return false
 }
 
+func (x *Grant) GetSuspended() bool {
+	if x != nil {
+		return x.Suspended
+	}
+	return false
+}
+
+func (x *Grant) GetReviewedBy() string {
+	if x != nil {
+		return x.ReviewedBy
+	}
+	return ""
+}
+
+func (x *Grant) GetReview() string {
+	if x != nil {
+		return x.Review
+	}
+	return ""
+}
+
 type JudgeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Grant         *Grant                 `protobuf:"bytes,1,opt,name=grant,proto3" json:"grant,omitempty"`
@@ -881,9 +908,11 @@ func (x *JudgeResponse) GetGrant() *Grant {
 }
 
 type ListGrantsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Entity        string                 `protobuf:"bytes,1,opt,name=entity,proto3" json:"entity,omitempty"`
-	Record        string                 `protobuf:"bytes,2,opt,name=record,proto3" json:"record,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Entity string                 `protobuf:"bytes,1,opt,name=entity,proto3" json:"entity,omitempty"`
+	Record string                 `protobuf:"bytes,2,opt,name=record,proto3" json:"record,omitempty"`
+	// Without a record: all that wait for review; officers only.
+	Suspended     bool `protobuf:"varint,3,opt,name=suspended,proto3" json:"suspended,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -930,6 +959,13 @@ func (x *ListGrantsRequest) GetRecord() string {
 		return x.Record
 	}
 	return ""
+}
+
+func (x *ListGrantsRequest) GetSuspended() bool {
+	if x != nil {
+		return x.Suspended
+	}
+	return false
 }
 
 type ListGrantsResponse struct {
@@ -1072,6 +1108,102 @@ func (x *EndGrantResponse) GetGrant() *Grant {
 	return nil
 }
 
+type ReinstateGrantRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReinstateGrantRequest) Reset() {
+	*x = ReinstateGrantRequest{}
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReinstateGrantRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReinstateGrantRequest) ProtoMessage() {}
+
+func (x *ReinstateGrantRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReinstateGrantRequest.ProtoReflect.Descriptor instead.
+func (*ReinstateGrantRequest) Descriptor() ([]byte, []int) {
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ReinstateGrantRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ReinstateGrantRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ReinstateGrantResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Grant         *Grant                 `protobuf:"bytes,1,opt,name=grant,proto3" json:"grant,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReinstateGrantResponse) Reset() {
+	*x = ReinstateGrantResponse{}
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReinstateGrantResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReinstateGrantResponse) ProtoMessage() {}
+
+func (x *ReinstateGrantResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReinstateGrantResponse.ProtoReflect.Descriptor instead.
+func (*ReinstateGrantResponse) Descriptor() ([]byte, []int) {
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ReinstateGrantResponse) GetGrant() *Grant {
+	if x != nil {
+		return x.Grant
+	}
+	return nil
+}
+
 type Module struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
@@ -1082,7 +1214,7 @@ type Module struct {
 
 func (x *Module) Reset() {
 	*x = Module{}
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[17]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1094,7 +1226,7 @@ func (x *Module) String() string {
 func (*Module) ProtoMessage() {}
 
 func (x *Module) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[17]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1107,7 +1239,7 @@ func (x *Module) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Module.ProtoReflect.Descriptor instead.
 func (*Module) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{17}
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Module) GetPath() string {
@@ -1132,7 +1264,7 @@ type GetBundleRequest struct {
 
 func (x *GetBundleRequest) Reset() {
 	*x = GetBundleRequest{}
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[18]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1144,7 +1276,7 @@ func (x *GetBundleRequest) String() string {
 func (*GetBundleRequest) ProtoMessage() {}
 
 func (x *GetBundleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[18]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1157,7 +1289,7 @@ func (x *GetBundleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBundleRequest.ProtoReflect.Descriptor instead.
 func (*GetBundleRequest) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{18}
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{20}
 }
 
 type GetBundleResponse struct {
@@ -1170,7 +1302,7 @@ type GetBundleResponse struct {
 
 func (x *GetBundleResponse) Reset() {
 	*x = GetBundleResponse{}
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[19]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1182,7 +1314,7 @@ func (x *GetBundleResponse) String() string {
 func (*GetBundleResponse) ProtoMessage() {}
 
 func (x *GetBundleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[19]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1195,7 +1327,7 @@ func (x *GetBundleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBundleResponse.ProtoReflect.Descriptor instead.
 func (*GetBundleResponse) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{19}
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetBundleResponse) GetDigest() string {
@@ -1221,7 +1353,7 @@ type TestBundleRequest struct {
 
 func (x *TestBundleRequest) Reset() {
 	*x = TestBundleRequest{}
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[20]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1233,7 +1365,7 @@ func (x *TestBundleRequest) String() string {
 func (*TestBundleRequest) ProtoMessage() {}
 
 func (x *TestBundleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[20]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1246,7 +1378,7 @@ func (x *TestBundleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestBundleRequest.ProtoReflect.Descriptor instead.
 func (*TestBundleRequest) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{20}
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *TestBundleRequest) GetModules() []*Module {
@@ -1266,7 +1398,7 @@ type TestBundleResponse struct {
 
 func (x *TestBundleResponse) Reset() {
 	*x = TestBundleResponse{}
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[21]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1278,7 +1410,7 @@ func (x *TestBundleResponse) String() string {
 func (*TestBundleResponse) ProtoMessage() {}
 
 func (x *TestBundleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[21]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1291,7 +1423,7 @@ func (x *TestBundleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestBundleResponse.ProtoReflect.Descriptor instead.
 func (*TestBundleResponse) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{21}
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *TestBundleResponse) GetPassed() bool {
@@ -1319,7 +1451,7 @@ type TestResult struct {
 
 func (x *TestResult) Reset() {
 	*x = TestResult{}
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[22]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1331,7 +1463,7 @@ func (x *TestResult) String() string {
 func (*TestResult) ProtoMessage() {}
 
 func (x *TestResult) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[22]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1344,7 +1476,7 @@ func (x *TestResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestResult.ProtoReflect.Descriptor instead.
 func (*TestResult) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{22}
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *TestResult) GetName() string {
@@ -1377,7 +1509,7 @@ type CheckBundleRequest struct {
 
 func (x *CheckBundleRequest) Reset() {
 	*x = CheckBundleRequest{}
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[23]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1389,7 +1521,7 @@ func (x *CheckBundleRequest) String() string {
 func (*CheckBundleRequest) ProtoMessage() {}
 
 func (x *CheckBundleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[23]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1402,7 +1534,7 @@ func (x *CheckBundleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckBundleRequest.ProtoReflect.Descriptor instead.
 func (*CheckBundleRequest) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{23}
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CheckBundleRequest) GetModules() []*Module {
@@ -1423,7 +1555,7 @@ type CheckBundleResponse struct {
 
 func (x *CheckBundleResponse) Reset() {
 	*x = CheckBundleResponse{}
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[24]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1435,7 +1567,7 @@ func (x *CheckBundleResponse) String() string {
 func (*CheckBundleResponse) ProtoMessage() {}
 
 func (x *CheckBundleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[24]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1448,7 +1580,7 @@ func (x *CheckBundleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckBundleResponse.ProtoReflect.Descriptor instead.
 func (*CheckBundleResponse) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{24}
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CheckBundleResponse) GetDigest() string {
@@ -1477,7 +1609,7 @@ type EvalRequest struct {
 
 func (x *EvalRequest) Reset() {
 	*x = EvalRequest{}
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[25]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1489,7 +1621,7 @@ func (x *EvalRequest) String() string {
 func (*EvalRequest) ProtoMessage() {}
 
 func (x *EvalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[25]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1502,7 +1634,7 @@ func (x *EvalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvalRequest.ProtoReflect.Descriptor instead.
 func (*EvalRequest) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{25}
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *EvalRequest) GetSubject() string {
@@ -1537,7 +1669,7 @@ type EvalResponse struct {
 
 func (x *EvalResponse) Reset() {
 	*x = EvalResponse{}
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[26]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1549,7 +1681,7 @@ func (x *EvalResponse) String() string {
 func (*EvalResponse) ProtoMessage() {}
 
 func (x *EvalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[26]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1562,7 +1694,7 @@ func (x *EvalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvalResponse.ProtoReflect.Descriptor instead.
 func (*EvalResponse) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{26}
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *EvalResponse) GetSql() string {
@@ -1639,7 +1771,7 @@ const file_meridian_policy_v1_policy_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"S\n" +
 	"\x14EndAgreementResponse\x12;\n" +
-	"\tagreement\x18\x01 \x01(\v2\x1d.meridian.policy.v1.AgreementR\tagreement\"\xa1\x02\n" +
+	"\tagreement\x18\x01 \x01(\v2\x1d.meridian.policy.v1.AgreementR\tagreement\"\xf8\x02\n" +
 	"\x05Grant\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06entity\x18\x02 \x01(\tR\x06entity\x12\x16\n" +
@@ -1652,20 +1784,30 @@ const file_meridian_policy_v1_policy_proto_rawDesc = "" +
 	"\x02to\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12\x0e\n" +
 	"\x02by\x18\n" +
 	" \x01(\tR\x02by\x12\x14\n" +
-	"\x05ended\x18\v \x01(\bR\x05ended\"?\n" +
+	"\x05ended\x18\v \x01(\bR\x05ended\x12\x1c\n" +
+	"\tsuspended\x18\f \x01(\bR\tsuspended\x12\x1f\n" +
+	"\vreviewed_by\x18\r \x01(\tR\n" +
+	"reviewedBy\x12\x16\n" +
+	"\x06review\x18\x0e \x01(\tR\x06review\"?\n" +
 	"\fJudgeRequest\x12/\n" +
 	"\x05grant\x18\x01 \x01(\v2\x19.meridian.policy.v1.GrantR\x05grant\"@\n" +
 	"\rJudgeResponse\x12/\n" +
-	"\x05grant\x18\x01 \x01(\v2\x19.meridian.policy.v1.GrantR\x05grant\"C\n" +
+	"\x05grant\x18\x01 \x01(\v2\x19.meridian.policy.v1.GrantR\x05grant\"a\n" +
 	"\x11ListGrantsRequest\x12\x16\n" +
 	"\x06entity\x18\x01 \x01(\tR\x06entity\x12\x16\n" +
-	"\x06record\x18\x02 \x01(\tR\x06record\"G\n" +
+	"\x06record\x18\x02 \x01(\tR\x06record\x12\x1c\n" +
+	"\tsuspended\x18\x03 \x01(\bR\tsuspended\"G\n" +
 	"\x12ListGrantsResponse\x121\n" +
 	"\x06grants\x18\x01 \x03(\v2\x19.meridian.policy.v1.GrantR\x06grants\"9\n" +
 	"\x0fEndGrantRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"C\n" +
 	"\x10EndGrantResponse\x12/\n" +
+	"\x05grant\x18\x01 \x01(\v2\x19.meridian.policy.v1.GrantR\x05grant\"?\n" +
+	"\x15ReinstateGrantRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"I\n" +
+	"\x16ReinstateGrantResponse\x12/\n" +
 	"\x05grant\x18\x01 \x01(\v2\x19.meridian.policy.v1.GrantR\x05grant\"0\n" +
 	"\x06Module\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
@@ -1696,7 +1838,7 @@ const file_meridian_policy_v1_policy_proto_rawDesc = "" +
 	"\fEvalResponse\x12\x10\n" +
 	"\x03sql\x18\x01 \x01(\tR\x03sql\x12\x12\n" +
 	"\x04args\x18\x02 \x03(\tR\x04args\x12\x16\n" +
-	"\x06bundle\x18\x03 \x01(\tR\x06bundle2\xff\a\n" +
+	"\x06bundle\x18\x03 \x01(\tR\x06bundle2\xe8\b\n" +
 	"\rPolicyService\x12R\n" +
 	"\aExplain\x12\".meridian.policy.v1.ExplainRequest\x1a#.meridian.policy.v1.ExplainResponse\x12g\n" +
 	"\x0eListAgreements\x12).meridian.policy.v1.ListAgreementsRequest\x1a*.meridian.policy.v1.ListAgreementsResponse\x12j\n" +
@@ -1705,7 +1847,8 @@ const file_meridian_policy_v1_policy_proto_rawDesc = "" +
 	"\x05Judge\x12 .meridian.policy.v1.JudgeRequest\x1a!.meridian.policy.v1.JudgeResponse\x12[\n" +
 	"\n" +
 	"ListGrants\x12%.meridian.policy.v1.ListGrantsRequest\x1a&.meridian.policy.v1.ListGrantsResponse\x12U\n" +
-	"\bEndGrant\x12#.meridian.policy.v1.EndGrantRequest\x1a$.meridian.policy.v1.EndGrantResponse\x12X\n" +
+	"\bEndGrant\x12#.meridian.policy.v1.EndGrantRequest\x1a$.meridian.policy.v1.EndGrantResponse\x12g\n" +
+	"\x0eReinstateGrant\x12).meridian.policy.v1.ReinstateGrantRequest\x1a*.meridian.policy.v1.ReinstateGrantResponse\x12X\n" +
 	"\tGetBundle\x12$.meridian.policy.v1.GetBundleRequest\x1a%.meridian.policy.v1.GetBundleResponse\x12[\n" +
 	"\n" +
 	"TestBundle\x12%.meridian.policy.v1.TestBundleRequest\x1a&.meridian.policy.v1.TestBundleResponse\x12^\n" +
@@ -1725,7 +1868,7 @@ func file_meridian_policy_v1_policy_proto_rawDescGZIP() []byte {
 	return file_meridian_policy_v1_policy_proto_rawDescData
 }
 
-var file_meridian_policy_v1_policy_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_meridian_policy_v1_policy_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_meridian_policy_v1_policy_proto_goTypes = []any{
 	(*ExplainRequest)(nil),          // 0: meridian.policy.v1.ExplainRequest
 	(*ExplainResponse)(nil),         // 1: meridian.policy.v1.ExplainResponse
@@ -1744,64 +1887,69 @@ var file_meridian_policy_v1_policy_proto_goTypes = []any{
 	(*ListGrantsResponse)(nil),      // 14: meridian.policy.v1.ListGrantsResponse
 	(*EndGrantRequest)(nil),         // 15: meridian.policy.v1.EndGrantRequest
 	(*EndGrantResponse)(nil),        // 16: meridian.policy.v1.EndGrantResponse
-	(*Module)(nil),                  // 17: meridian.policy.v1.Module
-	(*GetBundleRequest)(nil),        // 18: meridian.policy.v1.GetBundleRequest
-	(*GetBundleResponse)(nil),       // 19: meridian.policy.v1.GetBundleResponse
-	(*TestBundleRequest)(nil),       // 20: meridian.policy.v1.TestBundleRequest
-	(*TestBundleResponse)(nil),      // 21: meridian.policy.v1.TestBundleResponse
-	(*TestResult)(nil),              // 22: meridian.policy.v1.TestResult
-	(*CheckBundleRequest)(nil),      // 23: meridian.policy.v1.CheckBundleRequest
-	(*CheckBundleResponse)(nil),     // 24: meridian.policy.v1.CheckBundleResponse
-	(*EvalRequest)(nil),             // 25: meridian.policy.v1.EvalRequest
-	(*EvalResponse)(nil),            // 26: meridian.policy.v1.EvalResponse
-	(*timestamppb.Timestamp)(nil),   // 27: google.protobuf.Timestamp
+	(*ReinstateGrantRequest)(nil),   // 17: meridian.policy.v1.ReinstateGrantRequest
+	(*ReinstateGrantResponse)(nil),  // 18: meridian.policy.v1.ReinstateGrantResponse
+	(*Module)(nil),                  // 19: meridian.policy.v1.Module
+	(*GetBundleRequest)(nil),        // 20: meridian.policy.v1.GetBundleRequest
+	(*GetBundleResponse)(nil),       // 21: meridian.policy.v1.GetBundleResponse
+	(*TestBundleRequest)(nil),       // 22: meridian.policy.v1.TestBundleRequest
+	(*TestBundleResponse)(nil),      // 23: meridian.policy.v1.TestBundleResponse
+	(*TestResult)(nil),              // 24: meridian.policy.v1.TestResult
+	(*CheckBundleRequest)(nil),      // 25: meridian.policy.v1.CheckBundleRequest
+	(*CheckBundleResponse)(nil),     // 26: meridian.policy.v1.CheckBundleResponse
+	(*EvalRequest)(nil),             // 27: meridian.policy.v1.EvalRequest
+	(*EvalResponse)(nil),            // 28: meridian.policy.v1.EvalResponse
+	(*timestamppb.Timestamp)(nil),   // 29: google.protobuf.Timestamp
 }
 var file_meridian_policy_v1_policy_proto_depIdxs = []int32{
 	2,  // 0: meridian.policy.v1.ExplainResponse.opens:type_name -> meridian.policy.v1.Reason
 	2,  // 1: meridian.policy.v1.ExplainResponse.closes:type_name -> meridian.policy.v1.Reason
-	27, // 2: meridian.policy.v1.Agreement.from:type_name -> google.protobuf.Timestamp
-	27, // 3: meridian.policy.v1.Agreement.to:type_name -> google.protobuf.Timestamp
+	29, // 2: meridian.policy.v1.Agreement.from:type_name -> google.protobuf.Timestamp
+	29, // 3: meridian.policy.v1.Agreement.to:type_name -> google.protobuf.Timestamp
 	3,  // 4: meridian.policy.v1.ListAgreementsResponse.agreements:type_name -> meridian.policy.v1.Agreement
 	3,  // 5: meridian.policy.v1.CreateAgreementRequest.agreement:type_name -> meridian.policy.v1.Agreement
 	3,  // 6: meridian.policy.v1.CreateAgreementResponse.agreement:type_name -> meridian.policy.v1.Agreement
 	3,  // 7: meridian.policy.v1.EndAgreementResponse.agreement:type_name -> meridian.policy.v1.Agreement
-	27, // 8: meridian.policy.v1.Grant.from:type_name -> google.protobuf.Timestamp
-	27, // 9: meridian.policy.v1.Grant.to:type_name -> google.protobuf.Timestamp
+	29, // 8: meridian.policy.v1.Grant.from:type_name -> google.protobuf.Timestamp
+	29, // 9: meridian.policy.v1.Grant.to:type_name -> google.protobuf.Timestamp
 	10, // 10: meridian.policy.v1.JudgeRequest.grant:type_name -> meridian.policy.v1.Grant
 	10, // 11: meridian.policy.v1.JudgeResponse.grant:type_name -> meridian.policy.v1.Grant
 	10, // 12: meridian.policy.v1.ListGrantsResponse.grants:type_name -> meridian.policy.v1.Grant
 	10, // 13: meridian.policy.v1.EndGrantResponse.grant:type_name -> meridian.policy.v1.Grant
-	17, // 14: meridian.policy.v1.GetBundleResponse.modules:type_name -> meridian.policy.v1.Module
-	17, // 15: meridian.policy.v1.TestBundleRequest.modules:type_name -> meridian.policy.v1.Module
-	22, // 16: meridian.policy.v1.TestBundleResponse.results:type_name -> meridian.policy.v1.TestResult
-	17, // 17: meridian.policy.v1.CheckBundleRequest.modules:type_name -> meridian.policy.v1.Module
-	0,  // 18: meridian.policy.v1.PolicyService.Explain:input_type -> meridian.policy.v1.ExplainRequest
-	4,  // 19: meridian.policy.v1.PolicyService.ListAgreements:input_type -> meridian.policy.v1.ListAgreementsRequest
-	6,  // 20: meridian.policy.v1.PolicyService.CreateAgreement:input_type -> meridian.policy.v1.CreateAgreementRequest
-	8,  // 21: meridian.policy.v1.PolicyService.EndAgreement:input_type -> meridian.policy.v1.EndAgreementRequest
-	11, // 22: meridian.policy.v1.PolicyService.Judge:input_type -> meridian.policy.v1.JudgeRequest
-	13, // 23: meridian.policy.v1.PolicyService.ListGrants:input_type -> meridian.policy.v1.ListGrantsRequest
-	15, // 24: meridian.policy.v1.PolicyService.EndGrant:input_type -> meridian.policy.v1.EndGrantRequest
-	18, // 25: meridian.policy.v1.PolicyService.GetBundle:input_type -> meridian.policy.v1.GetBundleRequest
-	20, // 26: meridian.policy.v1.PolicyService.TestBundle:input_type -> meridian.policy.v1.TestBundleRequest
-	23, // 27: meridian.policy.v1.PolicyService.CheckBundle:input_type -> meridian.policy.v1.CheckBundleRequest
-	25, // 28: meridian.policy.v1.PolicyService.Eval:input_type -> meridian.policy.v1.EvalRequest
-	1,  // 29: meridian.policy.v1.PolicyService.Explain:output_type -> meridian.policy.v1.ExplainResponse
-	5,  // 30: meridian.policy.v1.PolicyService.ListAgreements:output_type -> meridian.policy.v1.ListAgreementsResponse
-	7,  // 31: meridian.policy.v1.PolicyService.CreateAgreement:output_type -> meridian.policy.v1.CreateAgreementResponse
-	9,  // 32: meridian.policy.v1.PolicyService.EndAgreement:output_type -> meridian.policy.v1.EndAgreementResponse
-	12, // 33: meridian.policy.v1.PolicyService.Judge:output_type -> meridian.policy.v1.JudgeResponse
-	14, // 34: meridian.policy.v1.PolicyService.ListGrants:output_type -> meridian.policy.v1.ListGrantsResponse
-	16, // 35: meridian.policy.v1.PolicyService.EndGrant:output_type -> meridian.policy.v1.EndGrantResponse
-	19, // 36: meridian.policy.v1.PolicyService.GetBundle:output_type -> meridian.policy.v1.GetBundleResponse
-	21, // 37: meridian.policy.v1.PolicyService.TestBundle:output_type -> meridian.policy.v1.TestBundleResponse
-	24, // 38: meridian.policy.v1.PolicyService.CheckBundle:output_type -> meridian.policy.v1.CheckBundleResponse
-	26, // 39: meridian.policy.v1.PolicyService.Eval:output_type -> meridian.policy.v1.EvalResponse
-	29, // [29:40] is the sub-list for method output_type
-	18, // [18:29] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	10, // 14: meridian.policy.v1.ReinstateGrantResponse.grant:type_name -> meridian.policy.v1.Grant
+	19, // 15: meridian.policy.v1.GetBundleResponse.modules:type_name -> meridian.policy.v1.Module
+	19, // 16: meridian.policy.v1.TestBundleRequest.modules:type_name -> meridian.policy.v1.Module
+	24, // 17: meridian.policy.v1.TestBundleResponse.results:type_name -> meridian.policy.v1.TestResult
+	19, // 18: meridian.policy.v1.CheckBundleRequest.modules:type_name -> meridian.policy.v1.Module
+	0,  // 19: meridian.policy.v1.PolicyService.Explain:input_type -> meridian.policy.v1.ExplainRequest
+	4,  // 20: meridian.policy.v1.PolicyService.ListAgreements:input_type -> meridian.policy.v1.ListAgreementsRequest
+	6,  // 21: meridian.policy.v1.PolicyService.CreateAgreement:input_type -> meridian.policy.v1.CreateAgreementRequest
+	8,  // 22: meridian.policy.v1.PolicyService.EndAgreement:input_type -> meridian.policy.v1.EndAgreementRequest
+	11, // 23: meridian.policy.v1.PolicyService.Judge:input_type -> meridian.policy.v1.JudgeRequest
+	13, // 24: meridian.policy.v1.PolicyService.ListGrants:input_type -> meridian.policy.v1.ListGrantsRequest
+	15, // 25: meridian.policy.v1.PolicyService.EndGrant:input_type -> meridian.policy.v1.EndGrantRequest
+	17, // 26: meridian.policy.v1.PolicyService.ReinstateGrant:input_type -> meridian.policy.v1.ReinstateGrantRequest
+	20, // 27: meridian.policy.v1.PolicyService.GetBundle:input_type -> meridian.policy.v1.GetBundleRequest
+	22, // 28: meridian.policy.v1.PolicyService.TestBundle:input_type -> meridian.policy.v1.TestBundleRequest
+	25, // 29: meridian.policy.v1.PolicyService.CheckBundle:input_type -> meridian.policy.v1.CheckBundleRequest
+	27, // 30: meridian.policy.v1.PolicyService.Eval:input_type -> meridian.policy.v1.EvalRequest
+	1,  // 31: meridian.policy.v1.PolicyService.Explain:output_type -> meridian.policy.v1.ExplainResponse
+	5,  // 32: meridian.policy.v1.PolicyService.ListAgreements:output_type -> meridian.policy.v1.ListAgreementsResponse
+	7,  // 33: meridian.policy.v1.PolicyService.CreateAgreement:output_type -> meridian.policy.v1.CreateAgreementResponse
+	9,  // 34: meridian.policy.v1.PolicyService.EndAgreement:output_type -> meridian.policy.v1.EndAgreementResponse
+	12, // 35: meridian.policy.v1.PolicyService.Judge:output_type -> meridian.policy.v1.JudgeResponse
+	14, // 36: meridian.policy.v1.PolicyService.ListGrants:output_type -> meridian.policy.v1.ListGrantsResponse
+	16, // 37: meridian.policy.v1.PolicyService.EndGrant:output_type -> meridian.policy.v1.EndGrantResponse
+	18, // 38: meridian.policy.v1.PolicyService.ReinstateGrant:output_type -> meridian.policy.v1.ReinstateGrantResponse
+	21, // 39: meridian.policy.v1.PolicyService.GetBundle:output_type -> meridian.policy.v1.GetBundleResponse
+	23, // 40: meridian.policy.v1.PolicyService.TestBundle:output_type -> meridian.policy.v1.TestBundleResponse
+	26, // 41: meridian.policy.v1.PolicyService.CheckBundle:output_type -> meridian.policy.v1.CheckBundleResponse
+	28, // 42: meridian.policy.v1.PolicyService.Eval:output_type -> meridian.policy.v1.EvalResponse
+	31, // [31:43] is the sub-list for method output_type
+	19, // [19:31] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_meridian_policy_v1_policy_proto_init() }
@@ -1815,7 +1963,7 @@ func file_meridian_policy_v1_policy_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meridian_policy_v1_policy_proto_rawDesc), len(file_meridian_policy_v1_policy_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   27,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

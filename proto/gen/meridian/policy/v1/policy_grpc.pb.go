@@ -28,6 +28,7 @@ const (
 	PolicyService_Judge_FullMethodName           = "/meridian.policy.v1.PolicyService/Judge"
 	PolicyService_ListGrants_FullMethodName      = "/meridian.policy.v1.PolicyService/ListGrants"
 	PolicyService_EndGrant_FullMethodName        = "/meridian.policy.v1.PolicyService/EndGrant"
+	PolicyService_ReinstateGrant_FullMethodName  = "/meridian.policy.v1.PolicyService/ReinstateGrant"
 	PolicyService_GetBundle_FullMethodName       = "/meridian.policy.v1.PolicyService/GetBundle"
 	PolicyService_TestBundle_FullMethodName      = "/meridian.policy.v1.PolicyService/TestBundle"
 	PolicyService_CheckBundle_FullMethodName     = "/meridian.policy.v1.PolicyService/CheckBundle"
@@ -48,9 +49,13 @@ type PolicyServiceClient interface {
 	EndAgreement(ctx context.Context, in *EndAgreementRequest, opts ...grpc.CallOption) (*EndAgreementResponse, error)
 	// Judge records an employee's judgement: share or withhold.
 	Judge(ctx context.Context, in *JudgeRequest, opts ...grpc.CallOption) (*JudgeResponse, error)
-	// ListGrants lists judgements about a record the caller can see.
+	// ListGrants lists judgements about a record the caller can see; for an
+	// officer also all that are suspended.
 	ListGrants(ctx context.Context, in *ListGrantsRequest, opts ...grpc.CallOption) (*ListGrantsResponse, error)
 	EndGrant(ctx context.Context, in *EndGrantRequest, opts ...grpc.CallOption) (*EndGrantResponse, error)
+	// ReinstateGrant lets a suspended judgement hold again; officers only. The
+	// officer answers for it from then on.
+	ReinstateGrant(ctx context.Context, in *ReinstateGrantRequest, opts ...grpc.CallOption) (*ReinstateGrantResponse, error)
 	// GetBundle is the active bundle: digest and modules.
 	GetBundle(ctx context.Context, in *GetBundleRequest, opts ...grpc.CallOption) (*GetBundleResponse, error)
 	// TestBundle runs a bundle's Rego tests; CheckBundle compiles it strictly
@@ -139,6 +144,16 @@ func (c *policyServiceClient) EndGrant(ctx context.Context, in *EndGrantRequest,
 	return out, nil
 }
 
+func (c *policyServiceClient) ReinstateGrant(ctx context.Context, in *ReinstateGrantRequest, opts ...grpc.CallOption) (*ReinstateGrantResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReinstateGrantResponse)
+	err := c.cc.Invoke(ctx, PolicyService_ReinstateGrant_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *policyServiceClient) GetBundle(ctx context.Context, in *GetBundleRequest, opts ...grpc.CallOption) (*GetBundleResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetBundleResponse)
@@ -193,9 +208,13 @@ type PolicyServiceServer interface {
 	EndAgreement(context.Context, *EndAgreementRequest) (*EndAgreementResponse, error)
 	// Judge records an employee's judgement: share or withhold.
 	Judge(context.Context, *JudgeRequest) (*JudgeResponse, error)
-	// ListGrants lists judgements about a record the caller can see.
+	// ListGrants lists judgements about a record the caller can see; for an
+	// officer also all that are suspended.
 	ListGrants(context.Context, *ListGrantsRequest) (*ListGrantsResponse, error)
 	EndGrant(context.Context, *EndGrantRequest) (*EndGrantResponse, error)
+	// ReinstateGrant lets a suspended judgement hold again; officers only. The
+	// officer answers for it from then on.
+	ReinstateGrant(context.Context, *ReinstateGrantRequest) (*ReinstateGrantResponse, error)
 	// GetBundle is the active bundle: digest and modules.
 	GetBundle(context.Context, *GetBundleRequest) (*GetBundleResponse, error)
 	// TestBundle runs a bundle's Rego tests; CheckBundle compiles it strictly
@@ -234,6 +253,9 @@ func (UnimplementedPolicyServiceServer) ListGrants(context.Context, *ListGrantsR
 }
 func (UnimplementedPolicyServiceServer) EndGrant(context.Context, *EndGrantRequest) (*EndGrantResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method EndGrant not implemented")
+}
+func (UnimplementedPolicyServiceServer) ReinstateGrant(context.Context, *ReinstateGrantRequest) (*ReinstateGrantResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReinstateGrant not implemented")
 }
 func (UnimplementedPolicyServiceServer) GetBundle(context.Context, *GetBundleRequest) (*GetBundleResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetBundle not implemented")
@@ -394,6 +416,24 @@ func _PolicyService_EndGrant_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PolicyService_ReinstateGrant_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReinstateGrantRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PolicyServiceServer).ReinstateGrant(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PolicyService_ReinstateGrant_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PolicyServiceServer).ReinstateGrant(ctx, req.(*ReinstateGrantRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _PolicyService_GetBundle_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetBundleRequest)
 	if err := dec(in); err != nil {
@@ -500,6 +540,10 @@ var PolicyService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "EndGrant",
 			Handler:    _PolicyService_EndGrant_Handler,
+		},
+		{
+			MethodName: "ReinstateGrant",
+			Handler:    _PolicyService_ReinstateGrant_Handler,
 		},
 		{
 			MethodName: "GetBundle",

@@ -52,6 +52,9 @@ const (
 	PolicyServiceListGrantsProcedure = "/meridian.policy.v1.PolicyService/ListGrants"
 	// PolicyServiceEndGrantProcedure is the fully-qualified name of the PolicyService's EndGrant RPC.
 	PolicyServiceEndGrantProcedure = "/meridian.policy.v1.PolicyService/EndGrant"
+	// PolicyServiceReinstateGrantProcedure is the fully-qualified name of the PolicyService's
+	// ReinstateGrant RPC.
+	PolicyServiceReinstateGrantProcedure = "/meridian.policy.v1.PolicyService/ReinstateGrant"
 	// PolicyServiceGetBundleProcedure is the fully-qualified name of the PolicyService's GetBundle RPC.
 	PolicyServiceGetBundleProcedure = "/meridian.policy.v1.PolicyService/GetBundle"
 	// PolicyServiceTestBundleProcedure is the fully-qualified name of the PolicyService's TestBundle
@@ -76,9 +79,13 @@ type PolicyServiceClient interface {
 	EndAgreement(context.Context, *v1.EndAgreementRequest) (*v1.EndAgreementResponse, error)
 	// Judge records an employee's judgement: share or withhold.
 	Judge(context.Context, *v1.JudgeRequest) (*v1.JudgeResponse, error)
-	// ListGrants lists judgements about a record the caller can see.
+	// ListGrants lists judgements about a record the caller can see; for an
+	// officer also all that are suspended.
 	ListGrants(context.Context, *v1.ListGrantsRequest) (*v1.ListGrantsResponse, error)
 	EndGrant(context.Context, *v1.EndGrantRequest) (*v1.EndGrantResponse, error)
+	// ReinstateGrant lets a suspended judgement hold again; officers only. The
+	// officer answers for it from then on.
+	ReinstateGrant(context.Context, *v1.ReinstateGrantRequest) (*v1.ReinstateGrantResponse, error)
 	// GetBundle is the active bundle: digest and modules.
 	GetBundle(context.Context, *v1.GetBundleRequest) (*v1.GetBundleResponse, error)
 	// TestBundle runs a bundle's Rego tests; CheckBundle compiles it strictly
@@ -142,6 +149,12 @@ func NewPolicyServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithSchema(policyServiceMethods.ByName("EndGrant")),
 			connect.WithClientOptions(opts...),
 		),
+		reinstateGrant: connect.NewClient[v1.ReinstateGrantRequest, v1.ReinstateGrantResponse](
+			httpClient,
+			baseURL+PolicyServiceReinstateGrantProcedure,
+			connect.WithSchema(policyServiceMethods.ByName("ReinstateGrant")),
+			connect.WithClientOptions(opts...),
+		),
 		getBundle: connect.NewClient[v1.GetBundleRequest, v1.GetBundleResponse](
 			httpClient,
 			baseURL+PolicyServiceGetBundleProcedure,
@@ -178,6 +191,7 @@ type policyServiceClient struct {
 	judge           *connect.Client[v1.JudgeRequest, v1.JudgeResponse]
 	listGrants      *connect.Client[v1.ListGrantsRequest, v1.ListGrantsResponse]
 	endGrant        *connect.Client[v1.EndGrantRequest, v1.EndGrantResponse]
+	reinstateGrant  *connect.Client[v1.ReinstateGrantRequest, v1.ReinstateGrantResponse]
 	getBundle       *connect.Client[v1.GetBundleRequest, v1.GetBundleResponse]
 	testBundle      *connect.Client[v1.TestBundleRequest, v1.TestBundleResponse]
 	checkBundle     *connect.Client[v1.CheckBundleRequest, v1.CheckBundleResponse]
@@ -247,6 +261,15 @@ func (c *policyServiceClient) EndGrant(ctx context.Context, req *v1.EndGrantRequ
 	return nil, err
 }
 
+// ReinstateGrant calls meridian.policy.v1.PolicyService.ReinstateGrant.
+func (c *policyServiceClient) ReinstateGrant(ctx context.Context, req *v1.ReinstateGrantRequest) (*v1.ReinstateGrantResponse, error) {
+	response, err := c.reinstateGrant.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // GetBundle calls meridian.policy.v1.PolicyService.GetBundle.
 func (c *policyServiceClient) GetBundle(ctx context.Context, req *v1.GetBundleRequest) (*v1.GetBundleResponse, error) {
 	response, err := c.getBundle.CallUnary(ctx, connect.NewRequest(req))
@@ -295,9 +318,13 @@ type PolicyServiceHandler interface {
 	EndAgreement(context.Context, *v1.EndAgreementRequest) (*v1.EndAgreementResponse, error)
 	// Judge records an employee's judgement: share or withhold.
 	Judge(context.Context, *v1.JudgeRequest) (*v1.JudgeResponse, error)
-	// ListGrants lists judgements about a record the caller can see.
+	// ListGrants lists judgements about a record the caller can see; for an
+	// officer also all that are suspended.
 	ListGrants(context.Context, *v1.ListGrantsRequest) (*v1.ListGrantsResponse, error)
 	EndGrant(context.Context, *v1.EndGrantRequest) (*v1.EndGrantResponse, error)
+	// ReinstateGrant lets a suspended judgement hold again; officers only. The
+	// officer answers for it from then on.
+	ReinstateGrant(context.Context, *v1.ReinstateGrantRequest) (*v1.ReinstateGrantResponse, error)
 	// GetBundle is the active bundle: digest and modules.
 	GetBundle(context.Context, *v1.GetBundleRequest) (*v1.GetBundleResponse, error)
 	// TestBundle runs a bundle's Rego tests; CheckBundle compiles it strictly
@@ -357,6 +384,12 @@ func NewPolicyServiceHandler(svc PolicyServiceHandler, opts ...connect.HandlerOp
 		connect.WithSchema(policyServiceMethods.ByName("EndGrant")),
 		connect.WithHandlerOptions(opts...),
 	)
+	policyServiceReinstateGrantHandler := connect.NewUnaryHandlerSimple(
+		PolicyServiceReinstateGrantProcedure,
+		svc.ReinstateGrant,
+		connect.WithSchema(policyServiceMethods.ByName("ReinstateGrant")),
+		connect.WithHandlerOptions(opts...),
+	)
 	policyServiceGetBundleHandler := connect.NewUnaryHandlerSimple(
 		PolicyServiceGetBundleProcedure,
 		svc.GetBundle,
@@ -397,6 +430,8 @@ func NewPolicyServiceHandler(svc PolicyServiceHandler, opts ...connect.HandlerOp
 			policyServiceListGrantsHandler.ServeHTTP(w, r)
 		case PolicyServiceEndGrantProcedure:
 			policyServiceEndGrantHandler.ServeHTTP(w, r)
+		case PolicyServiceReinstateGrantProcedure:
+			policyServiceReinstateGrantHandler.ServeHTTP(w, r)
 		case PolicyServiceGetBundleProcedure:
 			policyServiceGetBundleHandler.ServeHTTP(w, r)
 		case PolicyServiceTestBundleProcedure:
@@ -440,6 +475,10 @@ func (UnimplementedPolicyServiceHandler) ListGrants(context.Context, *v1.ListGra
 
 func (UnimplementedPolicyServiceHandler) EndGrant(context.Context, *v1.EndGrantRequest) (*v1.EndGrantResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("meridian.policy.v1.PolicyService.EndGrant is not implemented"))
+}
+
+func (UnimplementedPolicyServiceHandler) ReinstateGrant(context.Context, *v1.ReinstateGrantRequest) (*v1.ReinstateGrantResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("meridian.policy.v1.PolicyService.ReinstateGrant is not implemented"))
 }
 
 func (UnimplementedPolicyServiceHandler) GetBundle(context.Context, *v1.GetBundleRequest) (*v1.GetBundleResponse, error) {
