@@ -32,6 +32,8 @@ func TestFleet(t *testing.T) {
 		{"a territory is all there is", tellTerritory},
 		{"the README's five minutes", tellReadme},
 		{"a segment worldwide, without what stays at home", tellSegment},
+		{"what belongs to an account follows it", tellChildren},
+		{"one execution ID from instance to instance", tellExecution},
 		{"an agreement ended is gone everywhere", tellAgreementEnded},
 		{"an agreement expires by time alone", tellAgreementExpires},
 		{"a broken e-mail is refused by name", tellBrokenEmail},
@@ -208,9 +210,12 @@ func tellPluginKilled(t *testing.T, f *running) {
 		return map[string]any{"fields": map[string]any{"source_id": fmt.Sprintf("KILL-%d", n), "name": "Unchecked", "country": "US", "state": "CA", "sector": "Energy", "email": "broken"}}
 	}
 	good := map[string]any{"fields": map[string]any{"source_id": "KILL-OK", "name": "Checked", "country": "US", "state": "CA", "sector": "Energy", "email": "ok@story.example"}}
-	if err := syscall.Kill(f.PIDs.Plugins["data-quality@amer"], syscall.SIGKILL); err != nil {
-		t.Fatal(err)
+	kill := func(plugin string) {
+		if err := syscall.Kill(f.PIDs.Plugins[plugin], syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
 	}
+	kill("data-quality@amer")
 	seen := map[int]int{}
 	n := 0
 	eventually(t, "writes work again", func() error {
@@ -229,6 +234,19 @@ func tellPluginKilled(t *testing.T, f *running) {
 		return nil
 	})
 	t.Logf("answers to the broken writes: %v", seen)
+	kill("territory-assignment@amer")
+	eventually(t, "writes are placed again", func() error {
+		n++
+		placed := map[string]any{"fields": map[string]any{"source_id": fmt.Sprintf("KILL-PLACED-%d", n), "name": "Placed", "country": "US", "state": "CA", "sector": "Energy"}}
+		a := f.call(t, "rep.west@amer", http.MethodPost, "/api/v1/account", placed)
+		switch {
+		case a.Status == http.StatusServiceUnavailable:
+			return fmt.Errorf("%s", a.Body)
+		case a.Status != http.StatusCreated || a.Record.Governance["territory"] != "US-CA":
+			t.Fatalf("written without its place: %d %s", a.Status, a.Body)
+		}
+		return nil
+	})
 	if n := f.count(t, "manager.us@amer", "account", "name = 'Unchecked'"); n != 0 {
 		t.Errorf("%d unchecked records were written", n)
 	}
