@@ -5,11 +5,10 @@ import (
 	"slices"
 	"strings"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
 	"meridian/instance/crm"
 	facadev1 "meridian/proto/gen/meridian/facade/v1"
 	recordv1 "meridian/proto/gen/meridian/record/v1"
+	"meridian/proto/values"
 )
 
 // Codes of rejects that a mapping makes; delimited has those of the format.
@@ -132,7 +131,7 @@ func (b *Bound) Map(number int64, columns []string) (*facadev1.Row, *facadev1.Re
 			return nil, rej
 		}
 		if given {
-			row.Fields[f.to] = wire(v)
+			row.Fields[f.to] = values.ToProto(v)
 		}
 	}
 	for _, f := range b.refs {
@@ -217,23 +216,4 @@ func (f boundField) make(columns []string, l locale) (v crm.Value, given bool, r
 		return reject(code, err.Error())
 	}
 	return v, true, nil
-}
-
-// wire puts a value on the wire; null is a Value without a kind.
-func wire(v crm.Value) *recordv1.Value {
-	switch v.Type() {
-	case crm.TypeString:
-		return &recordv1.Value{Kind: &recordv1.Value_String_{String_: v.Text()}}
-	case crm.TypeInteger:
-		return &recordv1.Value{Kind: &recordv1.Value_Integer{Integer: v.Int()}}
-	case crm.TypeDecimal:
-		return &recordv1.Value{Kind: &recordv1.Value_Decimal{Decimal: v.Text()}}
-	case crm.TypeBoolean:
-		return &recordv1.Value{Kind: &recordv1.Value_Boolean{Boolean: v.Bool()}}
-	case crm.TypeDate:
-		return &recordv1.Value{Kind: &recordv1.Value_Date{Date: v.Text()}}
-	case crm.TypeTimestamp:
-		return &recordv1.Value{Kind: &recordv1.Value_Timestamp{Timestamp: timestamppb.New(v.Time())}}
-	}
-	return &recordv1.Value{}
 }

@@ -13,9 +13,9 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"meridian/instance/api"
 	"meridian/instance/crm"
 	recordv1 "meridian/proto/gen/meridian/record/v1"
+	"meridian/proto/values"
 )
 
 // table prints rows under headings; an empty one says so.
@@ -94,7 +94,7 @@ func viewOf(r *recordv1.Record) (recordView, error) {
 		v.Withheld = []string{}
 	}
 	for name, value := range r.GetFields() {
-		plain, err := api.FromProto(value)
+		plain, err := values.FromProto(value)
 		if err != nil {
 			return v, fmt.Errorf("field %s: %w", name, err)
 		}
@@ -145,7 +145,7 @@ func text(v *recordv1.Value) string {
 	if l := v.GetList(); l != nil {
 		return strings.Join(l.GetValues(), ", ")
 	}
-	plain, err := api.FromProto(v)
+	plain, err := values.FromProto(v)
 	if err != nil {
 		return "?"
 	}

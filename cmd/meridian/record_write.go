@@ -4,10 +4,10 @@ import (
 	"context"
 	"strings"
 
-	"meridian/instance/api"
 	"meridian/instance/crm"
 	recordv1 "meridian/proto/gen/meridian/record/v1"
 	schemav1 "meridian/proto/gen/meridian/schema/v1"
+	"meridian/proto/values"
 )
 
 // assignments reads name=value by the entity's schema; an empty value clears.
@@ -36,7 +36,7 @@ func (c *clients) assignments(ctx context.Context, entity string, given []string
 		if err != nil {
 			return nil, crm.FieldErrorf(name, "%w", err)
 		}
-		out[name] = api.ToProto(v)
+		out[name] = values.ToProto(v)
 	}
 	return out, nil
 }

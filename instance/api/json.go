@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"meridian/instance/crm"
+	"meridian/proto/values"
 )
 
 // object is a JSON object as it was sent. encoding/json alone would forgive
@@ -150,7 +151,10 @@ func parseJSON(t crm.Type, raw json.RawMessage) (crm.Value, error) {
 	case string:
 		switch t {
 		case crm.TypeString, crm.TypeDecimal, crm.TypeTimestamp, crm.TypeDate, crm.TypeReference:
-			return textValue(t, v)
+			if t == crm.TypeString {
+				return values.Text(v)
+			}
+			return crm.ParseValue(t, v)
 		}
 	case []any:
 		if t != crm.TypeList {
@@ -164,7 +168,7 @@ func parseJSON(t crm.Type, raw json.RawMessage) (crm.Value, error) {
 			}
 			list[i] = s
 		}
-		return listValue(list)
+		return values.List(list)
 	}
 	return crm.Value{}, crm.Errorf(crm.Invalid, "send %s", wanted[t])
 }

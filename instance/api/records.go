@@ -6,6 +6,7 @@ import (
 	"meridian/instance/access"
 	"meridian/instance/crm"
 	recordv1 "meridian/proto/gen/meridian/record/v1"
+	"meridian/proto/values"
 )
 
 // records is meridian.record.v1.RecordService.
@@ -65,7 +66,7 @@ func (s records) Count(ctx context.Context, req *recordv1.CountRequest) (*record
 func (s records) Create(ctx context.Context, req *recordv1.CreateRequest) (*recordv1.CreateResponse, error) {
 	b := newBatch[access.NewRow](len(req.Records), req.Atomic)
 	for i, r := range req.Records {
-		fields, err := fieldsFromProto(r.GetFields())
+		fields, err := values.Fields(r.GetFields())
 		if err == nil {
 			err = sensitivity(int64(r.GetSensitivity()))
 		}
@@ -87,7 +88,7 @@ func (s records) Update(ctx context.Context, req *recordv1.UpdateRequest) (*reco
 			b.add(i, access.UpdateRow{}, absent())
 			continue
 		}
-		fields, err := fieldsFromProto(r.GetFields())
+		fields, err := values.Fields(r.GetFields())
 		if err == nil && r.GetVersion() <= 0 {
 			err = versionRequired()
 		}

@@ -14,6 +14,7 @@ import (
 	"meridian/instance/store"
 	exchangev1 "meridian/proto/gen/meridian/exchange/v1"
 	recordv1 "meridian/proto/gen/meridian/record/v1"
+	"meridian/proto/values"
 )
 
 // deterministic makes equal projections equal bytes, so that digests compare.
@@ -62,11 +63,7 @@ func payloadOf(p access.Projection, terms crm.Contract) (*exchangev1.Payload, []
 		ArrivesSensitivity: int32(terms.Arrives.Sensitivity),
 	}
 	for name, v := range r.Fields {
-		pv, err := toProto(v)
-		if err != nil {
-			return nil, nil, fmt.Errorf("field %s: %w", name, err)
-		}
-		payload.Fields[name] = pv
+		payload.Fields[name] = values.ToProto(v)
 	}
 	body, err := deterministic.Marshal(payload)
 	if err != nil {
@@ -86,58 +83,6 @@ func governedOf(origin string, p *exchangev1.Payload) crm.Governed {
 		Account: crm.RecordID(g.GetAccount()), Sensitivity: int(g.GetSensitivity()), Jurisdiction: g.GetJurisdiction(), Pinned: g.GetPinned(),
 		Withheld: p.GetWithheld(), Created: g.GetCreated().AsTime(), Updated: g.GetUpdated().AsTime(),
 	}
-}
-
-func toProto(v crm.Value) (*recordv1.Value, error) {
-	switch v.Type() {
-	case "":
-		return &recordv1.Value{}, nil
-	case crm.TypeString:
-		return &recordv1.Value{Kind: &recordv1.Value_String_{String_: v.Text()}}, nil
-	case crm.TypeInteger:
-		return &recordv1.Value{Kind: &recordv1.Value_Integer{Integer: v.Int()}}, nil
-	case crm.TypeDecimal:
-		return &recordv1.Value{Kind: &recordv1.Value_Decimal{Decimal: v.Text()}}, nil
-	case crm.TypeBoolean:
-		return &recordv1.Value{Kind: &recordv1.Value_Boolean{Boolean: v.Bool()}}, nil
-	case crm.TypeTimestamp:
-		return &recordv1.Value{Kind: &recordv1.Value_Timestamp{Timestamp: timestamppb.New(v.Time())}}, nil
-	case crm.TypeDate:
-		return &recordv1.Value{Kind: &recordv1.Value_Date{Date: v.Text()}}, nil
-	case crm.TypeReference:
-		return &recordv1.Value{Kind: &recordv1.Value_Reference{Reference: v.Text()}}, nil
-	case crm.TypeList:
-		return &recordv1.Value{Kind: &recordv1.Value_List{List: &recordv1.StringList{Values: v.List()}}}, nil
-	}
-	return nil, fmt.Errorf("type %q has no form on the wire", v.Type())
-}
-
-// fromProto checks what came from outside as any other input.
-func fromProto(v *recordv1.Value) (crm.Value, error) {
-	switch k := v.GetKind().(type) {
-	case nil:
-		return crm.Value{}, nil
-	case *recordv1.Value_String_:
-		return crm.String(k.String_), nil
-	case *recordv1.Value_Integer:
-		return crm.Integer(k.Integer), nil
-	case *recordv1.Value_Decimal:
-		return crm.ParseValue(crm.TypeDecimal, k.Decimal)
-	case *recordv1.Value_Boolean:
-		return crm.Boolean(k.Boolean), nil
-	case *recordv1.Value_Timestamp:
-		if err := k.Timestamp.CheckValid(); err != nil {
-			return crm.Value{}, err
-		}
-		return crm.Timestamp(k.Timestamp.AsTime()), nil
-	case *recordv1.Value_Date:
-		return crm.ParseValue(crm.TypeDate, k.Date)
-	case *recordv1.Value_Reference:
-		return crm.ParseValue(crm.TypeReference, k.Reference)
-	case *recordv1.Value_List:
-		return crm.List(k.List.GetValues()...), nil
-	}
-	return crm.Value{}, fmt.Errorf("unknown kind of value %T", v.GetKind())
 }
 
 // rowOf is the record row that an envelope asks to apply. Its error never
@@ -164,7 +109,7 @@ func rowOf(env *exchangev1.Envelope) (access.ImportRow, error) {
 	row.Governed = governedOf(env.Origin, env.Payload)
 	row.Fields = make(map[string]crm.Value, len(env.Payload.Fields))
 	for name, v := range env.Payload.Fields {
-		if row.Fields[name], err = fromProto(v); err != nil {
+		if row.Fields[name], err = values.FromProto(v); err != nil {
 			return access.ImportRow{}, fmt.Errorf("the value of field %q is malformed", name)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"meridian/instance/crm"
 	"meridian/instance/store"
 	facadev1 "meridian/proto/gen/meridian/facade/v1"
+	"meridian/proto/values"
 )
 
 // maxBatch bounds one transaction, as the door does.
@@ -127,7 +128,7 @@ func (b *batch) decode() (rows []access.UpsertRow, numbers []int64) {
 		fields := make(map[string]crm.Value, len(r.GetFields()))
 		var bad error
 		for name, m := range r.GetFields() {
-			v, err := value(m)
+			v, err := values.FromProto(m)
 			if err != nil {
 				bad = crm.FieldErrorf(name, "%s", err)
 				break

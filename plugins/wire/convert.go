@@ -5,8 +5,7 @@ import (
 
 	pluginv1 "meridian/proto/gen/meridian/plugin/v1"
 	recordv1 "meridian/proto/gen/meridian/record/v1"
-
-	"google.golang.org/protobuf/types/known/timestamppb"
+	"meridian/proto/values"
 
 	"meridian/instance/crm"
 	"meridian/plugins"
@@ -62,7 +61,7 @@ func fromBatch(b plugins.Batch) *pluginv1.InvokeRequest {
 	return out
 }
 
-func toBatch(r *pluginv1.InvokeRequest) plugins.Batch {
+func toBatch(r *pluginv1.InvokeRequest) (plugins.Batch, error) {
 	out := plugins.Batch{
 		Entity: r.GetEntity(), Op: crm.Op(r.GetOperation()), Stage: plugins.Stage(r.GetStage()), Steps: r.GetSteps(),
 		Records: make([]plugins.Record, len(r.GetRecords())),
@@ -72,9 +71,13 @@ func toBatch(r *pluginv1.InvokeRequest) plugins.Batch {
 		if execution == "" {
 			execution = r.GetExecutionId()
 		}
-		out.Records[i] = plugins.Record{Execution: execution, Fields: toFields(rec.GetFields()), Changed: rec.GetChanged()}
+		fields, err := toFields(rec.GetFields())
+		if err != nil {
+			return plugins.Batch{}, err
+		}
+		out.Records[i] = plugins.Record{Execution: execution, Fields: fields, Changed: rec.GetChanged()}
 	}
-	return out
+	return out, nil
 }
 
 // verdicts is the one table of both sides' words. What is not in it is unset,
@@ -112,19 +115,23 @@ func fromResults(results []plugins.Result) *pluginv1.InvokeResponse {
 	return out
 }
 
-func toResults(r *pluginv1.InvokeResponse) []plugins.Result {
+func toResults(r *pluginv1.InvokeResponse) ([]plugins.Result, error) {
 	out := make([]plugins.Result, len(r.GetResults()))
 	for i, hr := range r.GetResults() {
 		vs := make([]plugins.StepVerdict, len(hr.GetVerdicts()))
 		for j, v := range hr.GetVerdicts() {
-			vs[j] = plugins.StepVerdict{Step: v.GetStep(), Verdict: toVerdict(v.GetVerdict()), Set: toFields(v.GetSet()), Govern: v.GetGovern()}
+			set, err := toFields(v.GetSet())
+			if err != nil {
+				return nil, err
+			}
+			vs[j] = plugins.StepVerdict{Step: v.GetStep(), Verdict: toVerdict(v.GetVerdict()), Set: set, Govern: v.GetGovern()}
 			for _, f := range v.GetFindings() {
 				vs[j].Findings = append(vs[j].Findings, plugins.Finding{Field: f.GetField(), Code: f.GetCode(), Message: f.GetMessage()})
 			}
 		}
 		out[i].Verdicts = vs
 	}
-	return out
+	return out, nil
 }
 
 func fromFields(fields map[string]crm.Value) map[string]*recordv1.Value {
@@ -133,62 +140,14 @@ func fromFields(fields map[string]crm.Value) map[string]*recordv1.Value {
 	}
 	out := make(map[string]*recordv1.Value, len(fields))
 	for name, v := range fields {
-		out[name] = fromValue(v)
+		out[name] = values.ToProto(v)
 	}
 	return out
 }
 
-func toFields(fields map[string]*recordv1.Value) map[string]crm.Value {
+func toFields(fields map[string]*recordv1.Value) (map[string]crm.Value, error) {
 	if len(fields) == 0 {
-		return nil
+		return nil, nil
 	}
-	out := make(map[string]crm.Value, len(fields))
-	for name, v := range fields {
-		out[name] = toValue(v)
-	}
-	return out
-}
-
-func fromValue(v crm.Value) *recordv1.Value {
-	switch v.Type() {
-	case crm.TypeString:
-		return &recordv1.Value{Kind: &recordv1.Value_String_{String_: v.Text()}}
-	case crm.TypeInteger:
-		return &recordv1.Value{Kind: &recordv1.Value_Integer{Integer: v.Int()}}
-	case crm.TypeDecimal:
-		return &recordv1.Value{Kind: &recordv1.Value_Decimal{Decimal: v.Text()}}
-	case crm.TypeBoolean:
-		return &recordv1.Value{Kind: &recordv1.Value_Boolean{Boolean: v.Bool()}}
-	case crm.TypeTimestamp:
-		return &recordv1.Value{Kind: &recordv1.Value_Timestamp{Timestamp: timestamppb.New(v.Time())}}
-	case crm.TypeDate:
-		return &recordv1.Value{Kind: &recordv1.Value_Date{Date: v.Text()}}
-	case crm.TypeReference:
-		return &recordv1.Value{Kind: &recordv1.Value_Reference{Reference: v.Text()}}
-	case crm.TypeList:
-		return &recordv1.Value{Kind: &recordv1.Value_List{List: &recordv1.StringList{Values: v.List()}}}
-	}
-	return &recordv1.Value{}
-}
-
-func toValue(v *recordv1.Value) crm.Value {
-	switch k := v.GetKind().(type) {
-	case *recordv1.Value_String_:
-		return crm.String(k.String_)
-	case *recordv1.Value_Integer:
-		return crm.Integer(k.Integer)
-	case *recordv1.Value_Decimal:
-		return crm.Decimal(k.Decimal)
-	case *recordv1.Value_Boolean:
-		return crm.Boolean(k.Boolean)
-	case *recordv1.Value_Timestamp:
-		return crm.Timestamp(k.Timestamp.AsTime())
-	case *recordv1.Value_Date:
-		return crm.Date(k.Date)
-	case *recordv1.Value_Reference:
-		return crm.Reference(crm.RecordID(k.Reference))
-	case *recordv1.Value_List:
-		return crm.List(k.List.GetValues()...)
-	}
-	return crm.Value{}
+	return values.Fields(fields)
 }

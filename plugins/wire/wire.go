@@ -81,7 +81,11 @@ func (s *server) Configure(ctx context.Context, r *pluginv1.ConfigureRequest) (*
 }
 
 func (s *server) Invoke(ctx context.Context, r *pluginv1.InvokeRequest) (*pluginv1.InvokeResponse, error) {
-	results, err := s.impl.Invoke(ctx, toBatch(r))
+	batch, err := toBatch(r)
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	results, err := s.impl.Invoke(ctx, batch)
 	if err != nil {
 		return nil, toStatus(err)
 	}
@@ -116,5 +120,5 @@ func (r *remote) Invoke(ctx context.Context, b plugins.Batch) ([]plugins.Result,
 	if err != nil {
 		return nil, fromStatus(err)
 	}
-	return toResults(resp), nil
+	return toResults(resp)
 }
