@@ -2,8 +2,8 @@ package policy
 
 import (
 	"container/list"
+	"crypto/sha256"
 	"encoding/binary"
-	"hash/maphash"
 	"strconv"
 	"sync"
 
@@ -14,18 +14,19 @@ import (
 // territories holds some 40 kB.
 const cacheSize = 2048
 
-// key names a filter within one bundle. It holds a fingerprint of the whole
-// subject beside its id and stamp, so that two subjects never share a filter
-// because of how they were loaded.
+// key names a filter within one bundle. It holds a digest of the whole subject
+// beside its id, so that two subjects never share a filter because of how they
+// were loaded. The stamp is no part of it: most changes of facts leave a
+// subject as it was, and translating anew for each would starve everybody
+// while many facts change.
 type key struct {
-	subject     crm.SubjectID
-	stamp       int64
-	action      crm.Action
-	entity      string
-	fingerprint uint64
+	subject crm.SubjectID
+	action  crm.Action
+	entity  string
+	digest  [sha256.Size]byte
 }
 
-func (c *cache) key(s crm.Subject, a crm.Action, entity string, groups []string) key {
+func keyOf(s crm.Subject, a crm.Action, entity string, groups []string) key {
 	b := make([]byte, 0, 16*(32+len(s.Territories)+len(s.Segments)))
 	text := func(v string) { // its length first: "ab","c" is not "a","bc"
 		b = append(binary.AppendUvarint(b, uint64(len(v))), v...)
@@ -46,12 +47,11 @@ func (c *cache) key(s crm.Subject, a crm.Action, entity string, groups []string)
 		text(r.Department)
 		texts(r.Actions)
 	}
-	return key{s.ID, s.Stamp, a, entity, maphash.Bytes(c.seed, b)}
+	return key{s.ID, a, entity, sha256.Sum256(b)}
 }
 
 // cache keeps the filters used last.
 type cache struct {
-	seed  maphash.Seed // makes fingerprints unguessable
 	mu    sync.Mutex
 	size  int
 	order *list.List // of entry, the one used last in front
@@ -64,7 +64,7 @@ type entry struct {
 }
 
 func newCache(size int) *cache {
-	return &cache{seed: maphash.MakeSeed(), size: size, order: list.New(), byKey: map[key]*list.Element{}}
+	return &cache{size: size, order: list.New(), byKey: map[key]*list.Element{}}
 }
 
 func (c *cache) get(k key) (Filter, bool) {

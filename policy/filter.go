@@ -67,11 +67,12 @@ func (f Filter) Branches(a *Args) (include []string, exclude string) {
 }
 
 // Filter is what s may do a to in entity; groups are the entity's field
-// groups. It is cached by bundle, subject, stamp, action, entity and groups.
+// groups. It is cached by bundle, subject, action, entity and groups.
 // An error means no access: nothing may be shown.
 func (e *Engine) Filter(ctx context.Context, s crm.Subject, a crm.Action, entity string, groups []string) (Filter, error) {
-	key := e.cache.key(s, a, entity, groups)
+	key := keyOf(s, a, entity, groups)
 	if f, ok := e.cache.get(key); ok {
+		f.stamp = s.Stamp
 		return f, nil
 	}
 	f, err := e.filter(ctx, s, a, entity, groups)

@@ -45,7 +45,10 @@ func (a asking) decision(action, entity string) store.Decision {
 // attempts bounds how often an answer is thrown away because facts or bundle
 // moved while it was made. Facts change seldom; running out means somebody is
 // changing them without a pause.
-const attempts = 5
+const attempts = 6
+
+// holdAtMost bounds how long changes of facts wait for a batch of writes.
+const holdAtMost = 3 * time.Second
 
 // errMoved undoes a transaction that was decided under a stamp that moved.
 var errMoved = errors.New("the access stamp moved")
@@ -55,8 +58,40 @@ var errMoved = errors.New("the access stamp moved")
 // or errMoved. What f left behind in a lost attempt must be overwritten by the
 // next one.
 func (d *Door) under(ctx context.Context, c crm.Caller, f func(context.Context, asking) (stamp int64, err error)) (asking, error) {
+	return d.attempt(ctx, c, f, f)
+}
+
+// insisting is under for batches of writes, which take so long that a few
+// changes of facts a second would undo every attempt: the later attempts have
+// changes of facts wait for them. f must not change facts itself.
+func (d *Door) insisting(ctx context.Context, c crm.Caller, f func(context.Context, asking) (stamp int64, err error)) (asking, error) {
+	return d.attempt(ctx, c, f, func(ctx context.Context, a asking) (int64, error) {
+		select {
+		case d.holding <- struct{}{}:
+			defer func() { <-d.holding }()
+		default: // one at a time: facts must get their turn
+			return f(ctx, a)
+		}
+		held, release, err := d.store.HoldStamp(ctx, holdAtMost)
+		if err != nil {
+			return 0, err
+		}
+		defer release()
+		if held != a.subject.Stamp {
+			return 0, errMoved
+		}
+		return f(ctx, a)
+	})
+}
+
+// attempt runs first, and after some lost attempts later.
+func (d *Door) attempt(ctx context.Context, c crm.Caller, first, later func(context.Context, asking) (stamp int64, err error)) (asking, error) {
 	var stale int64 // a stamp that is known to be over
-	for range attempts {
+	for n := range attempts {
+		f := first
+		if n >= attempts/2 {
+			f = later
+		}
 		a := asking{caller: c, engine: d.engine.Load()}
 		subject, known, err := d.subjects.load(c.Subject, stale, func() (crm.Subject, bool, error) {
 			return d.store.Subject(ctx, c.Subject)

@@ -38,6 +38,7 @@ type Door struct {
 	subjects  *cache[crm.SubjectID]
 	receivers *cache[string] // by contract id
 	journal   *journal
+	holding   chan struct{} // holds a token while a batch of writes has changes of facts wait
 }
 
 // New makes the door of an instance.
@@ -48,7 +49,7 @@ func New(c Config) *Door {
 	d := &Door{
 		instance: c.Instance, store: c.Store, hooks: c.Hooks, log: c.Log,
 		subjects: newCache[crm.SubjectID](), receivers: newCache[string](),
-		journal: newJournal(c.Store),
+		journal: newJournal(c.Store), holding: make(chan struct{}, 1),
 	}
 	d.engine.Store(c.Engine)
 	return d

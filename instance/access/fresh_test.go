@@ -249,3 +249,47 @@ func TestOneStampPerAnswer(t *testing.T) {
 	cancel()
 	wg.Wait()
 }
+
+// TestWritesGetThroughWhileFactsChange: facts that change in the middle of every
+// attempt, as when thousands of agreements are recorded, do not keep a batch
+// of writes out for ever.
+func TestWritesGetThroughWhileFactsChange(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	rec := w.account("CA", "Energy")
+	ask, changed := make(chan struct{}), make(chan struct{})
+	var changer sync.WaitGroup
+	changer.Go(func() {
+		for range ask {
+			w.agree(crm.Agreement{Account: rec.ID, Department: "legal"})
+			changed <- struct{}{}
+		}
+	})
+	owed := false // an agreement that waits for us
+	w.hooks.refusing(func(*access.Draft) error {
+		if !owed {
+			ask <- struct{}{}
+		}
+		select {
+		case <-changed:
+			owed = false
+		case <-time.After(time.Second): // facts wait for this attempt
+			owed = true
+		}
+		return nil
+	})
+	wantBecame(t, w.upsert("account", access.UpsertRow{Fields: w.accountFields("CA", "Energy")}), "inserted")
+	if !owed {
+		t.Error("the write got through although the last agreement was recorded in its middle")
+	}
+	rec = w.ok(w.update("rep.west@amer", rec, "name", "Renamed"))
+	if rec.Version != 2 {
+		t.Errorf("version %d, want 2", rec.Version)
+	}
+	w.hooks.refusing(nil)
+	if owed {
+		<-changed // they wait no longer than the write takes
+	}
+	close(ask)
+	changer.Wait()
+}

@@ -27,7 +27,7 @@ func (d *Door) Upsert(ctx context.Context, c crm.Caller, r UpsertRequest) ([]Ups
 		return nil, err
 	}
 	var outcomes []UpsertOutcome
-	_, err = d.under(ctx, c, func(ctx context.Context, a asking) (int64, error) {
+	_, err = d.insisting(ctx, c, func(ctx context.Context, a asking) (int64, error) {
 		u := &upsert{plan: plan{Door: d, writing: writing{verb: "upsert"}, asking: a, def: def}, request: r}
 		if err := u.prepare(ctx); err != nil {
 			return 0, err

@@ -88,7 +88,7 @@ func (d *Door) write(ctx context.Context, c crm.Caller, w writing, prepare func(
 		return d.results(ctx, c, w, prior)
 	}
 	var p *plan
-	_, err = d.under(ctx, c, func(ctx context.Context, a asking) (int64, error) {
+	_, err = d.insisting(ctx, c, func(ctx context.Context, a asking) (int64, error) {
 		p = &plan{Door: d, writing: w, asking: a, def: def}
 		if err := prepare(ctx, p); err != nil {
 			return 0, err

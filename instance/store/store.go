@@ -142,6 +142,27 @@ func (s *Store) Stamp(ctx context.Context) (stamp int64, now time.Time, err erro
 	return readStamp(ctx, s.pool)
 }
 
+// HoldStamp keeps the access stamp from moving until release is called, at
+// most for a time: who changes a fact meanwhile waits. It takes a lock on the
+// table because one on the row would make the transaction a writer, and the
+// feed waits for writers.
+func (s *Store) HoldStamp(ctx context.Context, atMost time.Duration) (stamp int64, release func(), err error) {
+	tx, err := s.pool.Begin(ctx)
+	if err != nil {
+		return 0, nil, pgErr(err, "hold the access stamp")
+	}
+	end := sync.OnceFunc(func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }) // it changed nothing
+	if _, err = tx.Exec(ctx, "lock table meridian.access_stamp in exclusive mode"); err == nil {
+		stamp, _, err = readStamp(ctx, tx)
+	}
+	if err != nil {
+		end()
+		return 0, nil, pgErr(err, "hold the access stamp")
+	}
+	timer := time.AfterFunc(atMost, end)
+	return stamp, func() { timer.Stop(); end() }, nil
+}
+
 // Tx is one transaction. Only this package knows the driver behind it.
 type Tx struct {
 	tx      pgx.Tx
