@@ -34,6 +34,7 @@ type Runner struct {
 	Every  time.Duration // between progress lines; 5 s if zero
 	Log    *slog.Logger
 	Notify func(*facadev1.Balance, *facadev1.Progress) // after every batch, if set
+	Again  func()                                      // when the content was loaded before, if set
 }
 
 // MaxBatch is the largest batch that can be asked for: an instance takes 1000
@@ -66,6 +67,9 @@ func (r *Runner) Run(ctx context.Context, f Source, stream string, begin *facade
 	run := &run{Runner: r, retry: retry, log: log, load: begun.GetLoadId(), last: begun.GetResume(), balance: begun.GetBalance(), started: time.Now()}
 	if begun.GetFinished() {
 		log.InfoContext(ctx, "content was loaded before; nothing to do")
+		if r.Again != nil {
+			r.Again()
+		}
 		return run.finish(ctx, "")
 	}
 	log.InfoContext(ctx, "load started", "from_record", begun.GetResume().GetRecord(), "dry_run", begin.GetDryRun())

@@ -24,6 +24,7 @@ type LoadFileOptions struct {
 	DryRun  bool
 	Log     *slog.Logger
 	Notify  func(*facadev1.Balance, *facadev1.Progress)
+	Again   func() // when the file was loaded before: what is answered is that load
 }
 
 // LoadFile verifies and loads one file where it lies, as a person does by
@@ -52,6 +53,6 @@ func LoadFile(ctx context.Context, o LoadFileOptions) (*facadev1.Load, error) {
 	if feed == "" {
 		feed = m.Name
 	}
-	r := &adapters.Runner{Loads: o.Loads, Batch: o.Batch, Log: o.Log, Notify: o.Notify}
+	r := &adapters.Runner{Loads: o.Loads, Batch: o.Batch, Log: o.Log, Notify: o.Notify, Again: o.Again}
 	return r.Run(ctx, x, feed, x.begin(feed, filepath.Base(o.File), o.DryRun))
 }

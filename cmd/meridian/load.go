@@ -157,6 +157,9 @@ func (l loadRunCmd) Run(ctx context.Context, out output) error {
 		Loads: c.loads, Feed: l.Feed, File: l.File, Mapping: l.Mapping, SHA256: l.SHA256, Count: l.Count, Batch: l.Batch, DryRun: l.DryRun,
 		Log:    slog.New(slog.NewTextHandler(out.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		Notify: progressTo(out.Stderr),
+		Again: func() {
+			fmt.Fprintln(out.Stderr, "this content was loaded before; nothing was changed. This is that load:")
+		},
 	})
 	if halted, ok := errors.AsType[*adapters.HaltedError](err); ok {
 		load = halted.Load
