@@ -75,6 +75,7 @@ func run(ctx context.Context, o options) (broken bool, err error) {
 	for _, part := range []part{
 		{"plugins", benchPlugins},
 		{"create", benchCreate},
+		{"serve", benchServe},
 		{"exchange", benchExchange},
 		{"idle", benchIdle},
 		{"load", func(ctx context.Context, w *world) ([]measure, error) { return benchLoad(ctx, w, o.rows) }},

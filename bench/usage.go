@@ -76,6 +76,10 @@ func (u usage) since(before usage) usage {
 	return usage{u.instances - before.instances, u.postgres - before.postgres, u.plugins - before.plugins}
 }
 
+func (u usage) plus(v usage) usage {
+	return usage{u.instances + v.instances, u.postgres + v.postgres, u.plugins + v.plugins}
+}
+
 func (u usage) total() time.Duration { return u.instances + u.postgres + u.plugins }
 
 func (u usage) String() string {

@@ -120,6 +120,7 @@ func (w *world) start(ctx context.Context, name string) error {
 			{ID: crm.SubjectID(loader + "@" + name), Kind: crm.KindService, Roles: []string{"loader"}},
 		},
 		Contracts: []instance.Contract{contract},
+		Audit:     instance.Audit{RetentionDays: 1},
 	}
 	if err := c.Validate(); err != nil {
 		return err
@@ -203,7 +204,11 @@ func (w *world) request(ctx context.Context, n *node, persona, method, path stri
 	if err != nil {
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, method, n.url+path, bytes.NewReader(body))
+	return newRequest(ctx, token, method, n.url+path, body)
+}
+
+func newRequest(ctx context.Context, token, method, url string, body []byte) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
