@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	relayBatch = 500                   // changes, due records and swept records in one transaction, of each
-	relayPoll  = 50 * time.Millisecond // for what other processes commit
-	relayEager = 2 * time.Millisecond  // after a wake: the change may wait for an older open transaction
+	relayBatch = 500                    // changes, due records and swept records in one transaction, of each
+	relayPoll  = 250 * time.Millisecond // for what other processes commit after a quiet time
+	relayEager = 2 * time.Millisecond   // after a wake: the change may wait for an older open transaction
 	relayRetry = 500 * time.Millisecond
 	fullLook   = time.Second // how often it looks for work that nothing announced
 )
@@ -85,6 +85,7 @@ func (r *relay) run(ctx context.Context) error {
 		healthy = true
 		r.drain(ctx)
 		if worked {
+			pause = relayEager // more may follow
 			continue
 		}
 		r.settle(ctx)

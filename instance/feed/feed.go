@@ -40,9 +40,9 @@ type Event struct {
 }
 
 const (
-	readBatch      = 1000                  // changes per look at the outbox
-	poll           = 50 * time.Millisecond // for what other processes commit
-	eager          = 2 * time.Millisecond  // after a wake: the change may wait for an older open transaction
+	readBatch      = 1000                   // changes per look at the outbox
+	poll           = 250 * time.Millisecond // for what other processes commit after a quiet time
+	eager          = 2 * time.Millisecond   // after a wake: the change may wait for an older open transaction
 	retry          = 500 * time.Millisecond
 	heartbeatEvery = 15 * time.Second
 )
@@ -111,7 +111,7 @@ func (f *Feed) Run(ctx context.Context) error {
 		read = time.Now()
 		if len(changes) > 0 {
 			f.deliver(ctx, changes)
-			cursor = next
+			cursor, pause = next, eager // more may follow
 			if len(changes) == readBatch {
 				continue
 			}
