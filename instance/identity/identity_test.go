@@ -237,6 +237,35 @@ func TestRotation(t *testing.T) {
 	})
 }
 
+// A token that was verified before is refused once its key is withdrawn.
+func TestWithdrawnKey(t *testing.T) {
+	dir, other := t.TempDir(), t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		old := issue(t, issuer(t, dir))
+		v := verifier(t, dir, "amer")
+		for range 2 {
+			if subject, err := v.Verify(old); err != nil || subject == "" {
+				t.Fatalf("in force: %q, %v", subject, err)
+			}
+		}
+		renewed := issue(t, issuer(t, other))
+		keys, err := os.ReadFile(filepath.Join(other, identity.JWKSFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, identity.JWKSFile), keys, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		if _, err := v.Verify(renewed); err != nil { // makes the verifier read the key set again
+			t.Fatal(err)
+		}
+		if _, err := v.Verify(old); crm.KindOf(err) != crm.Unauthenticated {
+			t.Fatalf("withdrawn: %v", err)
+		}
+	})
+}
+
 func TestBrokenKeySetLeavesKnownKeysInForce(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"crypto/ed25519"
+	"crypto/sha256"
 	"errors"
 	"sync"
 	"time"
@@ -23,10 +24,24 @@ type Verifier struct {
 	path   string
 	parser *jwt.Parser
 
-	mu   sync.RWMutex
-	keys map[string]ed25519.PublicKey
-	read time.Time
+	mu    sync.RWMutex
+	keys  map[string]ed25519.PublicKey
+	read  time.Time
+	valid map[[sha256.Size]byte]verified // tokens by their digest
 }
+
+// verified is a token whose signature and claims were found good. Until it
+// ends, only its time and its key have to be looked at again.
+type verified struct {
+	subject crm.SubjectID
+	until   time.Time
+	kid     string
+	key     ed25519.PublicKey
+}
+
+// maxVerified bounds how many tokens are remembered; when full, all are
+// forgotten.
+const maxVerified = 10_000
 
 // NewVerifier reads the key set at jwksPath. Only tokens made for audience
 // (the instance's name) will pass.
@@ -59,8 +74,17 @@ func (v *Verifier) Verify(token string) (crm.SubjectID, error) {
 	if len(token) > maxToken {
 		return "", refused("the token is too long", nil)
 	}
+	digest := sha256.Sum256([]byte(token))
+	if subject, ok := v.known(digest); ok {
+		return subject, nil
+	}
 	var claims jwt.RegisteredClaims
-	_, err := v.parser.ParseWithClaims(token, &claims, v.key)
+	seen := verified{}
+	_, err := v.parser.ParseWithClaims(token, &claims, func(t *jwt.Token) (any, error) {
+		var err error
+		seen.kid, seen.key, err = v.key(t)
+		return seen.key, err
+	})
 	switch {
 	case errors.Is(err, jwt.ErrTokenExpired):
 		return "", refused("the token has expired; get a new one", err)
@@ -73,31 +97,51 @@ func (v *Verifier) Verify(token string) (crm.SubjectID, error) {
 	case claims.IssuedAt == nil || claims.ExpiresAt.Sub(claims.IssuedAt.Time) > MaxLife:
 		return "", refused("the token lives too long; get one of at most "+MaxLife.String(), nil)
 	}
-	return crm.SubjectID(claims.Subject), nil
+	seen.subject, seen.until = crm.SubjectID(claims.Subject), claims.ExpiresAt.Time
+	v.remember(digest, seen)
+	return seen.subject, nil
+}
+
+// known answers for a token that was verified before, if it is still in its
+// time and signed with a key that is still in force.
+func (v *Verifier) known(digest [sha256.Size]byte) (crm.SubjectID, bool) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	k, ok := v.valid[digest]
+	return k.subject, ok && time.Now().Before(k.until) && k.key.Equal(v.keys[k.kid])
+}
+
+func (v *Verifier) remember(digest [sha256.Size]byte, k verified) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.valid == nil || len(v.valid) >= maxVerified {
+		v.valid = map[[sha256.Size]byte]verified{}
+	}
+	v.valid[digest] = k
 }
 
 // key finds the key a token says it is signed with. A kid is mandatory; a
 // header this code does not understand (crit) is refused, as RFC 7515 says.
-func (v *Verifier) key(t *jwt.Token) (any, error) {
+func (v *Verifier) key(t *jwt.Token) (kid string, key ed25519.PublicKey, err error) {
 	kid, ok := t.Header["kid"].(string)
 	if !ok || kid == "" {
-		return nil, errors.New("no kid")
+		return "", nil, errors.New("no kid")
 	}
 	if _, ok := t.Header["crit"]; ok {
-		return nil, errors.New("unknown critical header")
+		return "", nil, errors.New("unknown critical header")
 	}
 	v.mu.RLock()
-	key, ok := v.keys[kid]
+	key, ok = v.keys[kid]
 	v.mu.RUnlock()
-	if ok {
-		return key, nil
+	if !ok {
+		key, err = v.rotated(kid)
 	}
-	return v.rotated(kid)
+	return kid, key, err
 }
 
 // rotated looks for kid in the key set on disk, at most once per reread. A
 // key set that cannot be read leaves the known keys in force.
-func (v *Verifier) rotated(kid string) (any, error) {
+func (v *Verifier) rotated(kid string) (ed25519.PublicKey, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if time.Since(v.read) >= reread {
