@@ -1,5 +1,13 @@
 package embedded
 
+import (
+	"context"
+	"time"
+)
+
+// Clean has the broker look for what is past its retention more often.
+func (k *Kafka) Clean(ctx context.Context, every time.Duration) { k.clean(ctx, every) }
+
 // ProcessBegan lets tests ask whether a process lives.
 var ProcessBegan = processBegan
 
