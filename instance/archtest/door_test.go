@@ -1,0 +1,202 @@
+package archtest_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// byTheDoor are the methods of store.Store and store.Tx that read or write
+// rows of records: for instance/access alone.
+var byTheDoor = []string{
+	"List", "Get", "Count", "History", "VisibleIDs", "Load", "FindByKey", "Versions", "Breakdown", "Write", "Import",
+	"Idempotent", "SaveIdempotent",
+}
+
+// besideTheDoor are the methods of store that are no matter of records, or
+// answer ids alone, and who else may call them is anybody's choice. A method
+// in neither list fails the test: whoever adds one says which it is.
+var besideTheDoor = strings.Fields(`
+	Close Ping OnCommit Stamp HoldStamp Tx Wake Definition Definitions Install Reconcile
+	SealDecisions RemoveDecisions VerifyDecisions LogDecisions Decisions FindDecisions
+	FactsAbout Activated Attribute Agreements AddAgreement EndAgreement Grants Grant AddGrant EndGrant
+	Givers SharesBy SharesAbout SuspendedGrants SuspendGrant ReinstateGrant Regiven
+	Subject SubjectIDs Receiver Contracts Contract Placed HasDepartment Holds EnqueueBoundaries
+	ForgetKeys Changes Head TrimOutbox
+	OfAccount Moment EgressHoldings LockStream StoreEnvelopes Unsent Acknowledge Lazy FailStream StreamsOut AddRepair NextRepair
+	Disclosed Ledger Inbox MoveInbox FailInbox Inboxes HeldSince StreamsIn OpenGap CloseGaps SettleGaps ClaimGaps Park Unpark
+	ParkedIn HasParked Lead Relay Restored MoveRelay Backlog Served SaveServed HeldAfter HomeAfter Live AddDue TakeDue
+	BeginLoad FindLoad Loads FinishLoad AdvanceLoad LoadRejects
+`)
+
+// TestOneDoor: no package but instance/access calls what reads or writes
+// records in the store. Exchange and load have tables of their own there, of
+// envelopes and of positions; those methods are beside the door.
+func TestOneDoor(t *testing.T) {
+	declared := storeMethods(t)
+	for _, name := range declared {
+		if !slices.Contains(byTheDoor, name) && !slices.Contains(besideTheDoor, name) {
+			t.Errorf("store has a new method %s: put it by the door (it reads or writes records) or beside it", name)
+		}
+	}
+	calls := 0
+	eachFile(t, func(t *testing.T, path, pkg string, f *ast.File) {
+		if strings.HasSuffix(path, "_test.go") || within(pkg, "instance/store") || !imports(f, module+"instance/store") {
+			return
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		holders := storeHolders(f)
+		ast.Inspect(f, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				return true
+			}
+			method, ok := call.Fun.(*ast.SelectorExpr)
+			if !ok || !slices.Contains(byTheDoor, method.Sel.Name) || !holders[last(method.X)] {
+				return true
+			}
+			if pkg == "instance/access" {
+				calls++
+			} else {
+				t.Errorf("%s: %s calls %s of the store; records are reached through instance/access", path, pkg, method.Sel.Name)
+			}
+			return true
+		})
+	})
+	if calls < 15 {
+		t.Errorf("saw only %d calls from access; does the test still see them?", calls)
+	}
+}
+
+// storeHolders are the names in a file that may hold a store or a transaction:
+// what is conventionally called so, and what is declared with its type.
+func storeHolders(f *ast.File) map[string]bool {
+	names := map[string]bool{"store": true, "st": true, "tx": true, "Store": true, "Tx": true}
+	ast.Inspect(f, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.Field:
+			if ofStore(n.Type) {
+				for _, name := range n.Names {
+					names[name.Name] = true
+				}
+			}
+		case *ast.ValueSpec:
+			if ofStore(n.Type) {
+				for _, name := range n.Names {
+					names[name.Name] = true
+				}
+			}
+		case *ast.AssignStmt: // s := x.store
+			for i, from := range n.Rhs {
+				if i < len(n.Lhs) && names[last(from)] {
+					names[last(n.Lhs[i])] = true
+				}
+			}
+		}
+		return true
+	})
+	return names
+}
+
+// ofStore tells the types *store.Store and *store.Tx.
+func ofStore(t ast.Expr) bool {
+	if p, ok := t.(*ast.StarExpr); ok {
+		t = p.X
+	}
+	s, ok := t.(*ast.SelectorExpr)
+	return ok && last(s.X) == "store" && (s.Sel.Name == "Store" || s.Sel.Name == "Tx")
+}
+
+// last is the last name of an expression such as d.store.
+func last(e ast.Expr) string {
+	switch e := e.(type) {
+	case *ast.Ident:
+		return e.Name
+	case *ast.SelectorExpr:
+		return e.Sel.Name
+	case *ast.ParenExpr:
+		return last(e.X)
+	}
+	return ""
+}
+
+func imports(f *ast.File, path string) bool {
+	return slices.ContainsFunc(f.Imports, func(s *ast.ImportSpec) bool { return strings.Trim(s.Path.Value, `"`) == path })
+}
+
+// storeMethods are the exported methods of store.Store and store.Tx.
+func storeMethods(t *testing.T) (out []string) {
+	t.Helper()
+	dir := filepath.Join(root, "instance/store")
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if e.IsDir() || !strings.HasSuffix(e.Name(), ".go") || strings.HasSuffix(e.Name(), "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(dir, e.Name()), nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range f.Decls {
+			fn, ok := d.(*ast.FuncDecl)
+			if !ok || fn.Recv == nil || !fn.Name.IsExported() {
+				continue
+			}
+			of := fn.Recv.List[0].Type
+			if p, ok := of.(*ast.StarExpr); ok {
+				of = p.X
+			}
+			if name := last(of); (name == "Store" || name == "Tx") && !slices.Contains(out, fn.Name.Name) {
+				out = append(out, fn.Name.Name)
+			}
+		}
+	}
+	return out
+}
+
+// TestOneMux: paths are registered in the API's registry alone, so that the
+// leak matrix knows them all.
+func TestOneMux(t *testing.T) {
+	mounts := 0
+	eachFile(t, func(t *testing.T, path, pkg string, _ *ast.File) {
+		if strings.HasSuffix(path, "_test.go") || !within(pkg, "instance") || within(pkg, "instance/embedded instance/pluginhost") {
+			return
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				return true
+			}
+			fn, ok := call.Fun.(*ast.SelectorExpr)
+			if !ok || last(fn.X) != "mux" && last(fn.X) != "http" || fn.Sel.Name != "Handle" && fn.Sel.Name != "HandleFunc" {
+				return true
+			}
+			switch {
+			case pkg == "instance/api" && strings.HasSuffix(path, "/api.go"):
+				mounts++
+			case pkg == "instance/api" && strings.HasSuffix(path, "/health.go"): // below one path that is mounted
+			default:
+				t.Errorf("%s mounts a path beside server.mount of instance/api", path)
+			}
+			return true
+		})
+	})
+	if mounts != 1 {
+		t.Errorf("%d places mount paths, want one: server.mount", mounts)
+	}
+}
