@@ -24,6 +24,7 @@ func (d *Door) Explain(ctx context.Context, c crm.Caller, entity string, id crm.
 		subject = c.Subject
 	}
 	var answer policy.Decision
+	var steps []Reason
 	a, err := d.under(ctx, c, func(ctx context.Context, a asking) (int64, error) {
 		about, rec, err := d.explicable(ctx, a, def, id, subject)
 		if err != nil {
@@ -37,7 +38,11 @@ func (d *Door) Explain(ctx context.Context, c crm.Caller, entity string, id crm.
 		if err != nil {
 			return 0, err
 		}
-		answer, err = a.engine.Explain(ctx, about, action, def.Entity, rec.Governed, id, facts, now, def.Groups())
+		q := question{engine: a.engine, subject: about, action: action, def: def, rec: rec, facts: facts, now: now}
+		if answer, err = q.decide(ctx); err != nil {
+			return 0, err
+		}
+		steps, err = q.nextSteps(ctx, answer)
 		return stamp, err
 	})
 	decision := a.decision("explain", def.Entity)
@@ -53,7 +58,7 @@ func (d *Door) Explain(ctx context.Context, c crm.Caller, entity string, id crm.
 	}
 	e := Explanation{
 		Allowed: answer.Allowed, Action: action, Subject: subject, Opens: reasons(answer.Opens), Closes: reasons(answer.Closes),
-		Revealed: answer.Revealed, Withheld: answer.Withheld, Bundle: answer.Digest,
+		Steps: steps, Revealed: answer.Revealed, Withheld: answer.Withheld, Bundle: answer.Digest,
 	}
 	decision.Records = []crm.RecordID{id}
 	for _, r := range append(e.Opens, e.Closes...) {

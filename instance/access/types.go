@@ -151,6 +151,7 @@ type Explanation struct {
 	Action             crm.Action
 	Subject            crm.SubjectID
 	Opens, Closes      []Reason
+	Steps              []Reason // if not allowed: what would lawfully change that
 	Revealed, Withheld []string
 	Bundle             string
 }

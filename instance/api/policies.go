@@ -30,6 +30,7 @@ func protoExplanation(e access.Explanation) *policyv1.ExplainResponse {
 	return &policyv1.ExplainResponse{
 		Allowed: e.Allowed, Action: string(e.Action), Subject: string(e.Subject), Opens: protoReasons(e.Opens),
 		Closes: protoReasons(e.Closes), Revealed: e.Revealed, Withheld: e.Withheld, Bundle: e.Bundle,
+		Steps: protoReasons(e.Steps),
 	}
 }
 

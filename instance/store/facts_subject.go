@@ -182,3 +182,13 @@ func (t *Tx) Contract(ctx context.Context, id string) (crm.Contract, bool, error
 	}
 	return c, err == nil, pgErr(err, "read contract %s", id)
 }
+
+// SubjectIDs lists whom this instance knows now.
+func (s *Store) SubjectIDs(ctx context.Context) ([]crm.SubjectID, error) {
+	rows, err := s.pool.Query(ctx, `select id from fact.subject_now order by id collate "C"`)
+	if err != nil {
+		return nil, pgErr(err, "list subjects")
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[crm.SubjectID])
+	return ids, pgErr(err, "list subjects")
+}

@@ -95,15 +95,17 @@ func (x *ExplainRequest) GetSubject() string {
 }
 
 type ExplainResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Allowed       bool                   `protobuf:"varint,1,opt,name=allowed,proto3" json:"allowed,omitempty"`
-	Action        string                 `protobuf:"bytes,2,opt,name=action,proto3" json:"action,omitempty"`
-	Subject       string                 `protobuf:"bytes,3,opt,name=subject,proto3" json:"subject,omitempty"`
-	Opens         []*Reason              `protobuf:"bytes,4,rep,name=opens,proto3" json:"opens,omitempty"`
-	Closes        []*Reason              `protobuf:"bytes,5,rep,name=closes,proto3" json:"closes,omitempty"`
-	Revealed      []string               `protobuf:"bytes,6,rep,name=revealed,proto3" json:"revealed,omitempty"`
-	Withheld      []string               `protobuf:"bytes,7,rep,name=withheld,proto3" json:"withheld,omitempty"`
-	Bundle        string                 `protobuf:"bytes,8,opt,name=bundle,proto3" json:"bundle,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Allowed  bool                   `protobuf:"varint,1,opt,name=allowed,proto3" json:"allowed,omitempty"`
+	Action   string                 `protobuf:"bytes,2,opt,name=action,proto3" json:"action,omitempty"`
+	Subject  string                 `protobuf:"bytes,3,opt,name=subject,proto3" json:"subject,omitempty"`
+	Opens    []*Reason              `protobuf:"bytes,4,rep,name=opens,proto3" json:"opens,omitempty"`
+	Closes   []*Reason              `protobuf:"bytes,5,rep,name=closes,proto3" json:"closes,omitempty"`
+	Revealed []string               `protobuf:"bytes,6,rep,name=revealed,proto3" json:"revealed,omitempty"`
+	Withheld []string               `protobuf:"bytes,7,rep,name=withheld,proto3" json:"withheld,omitempty"`
+	Bundle   string                 `protobuf:"bytes,8,opt,name=bundle,proto3" json:"bundle,omitempty"`
+	// If it is not allowed: what would lawfully change that.
+	Steps         []*Reason `protobuf:"bytes,9,rep,name=steps,proto3" json:"steps,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -194,6 +196,347 @@ func (x *ExplainResponse) GetBundle() string {
 	return ""
 }
 
+func (x *ExplainResponse) GetSteps() []*Reason {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+type ExplainRecordRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Entity string                 `protobuf:"bytes,1,opt,name=entity,proto3" json:"entity,omitempty"`
+	// Record id, or "<key field>:<value>": source_id:AAPL
+	Id            string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainRecordRequest) Reset() {
+	*x = ExplainRecordRequest{}
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainRecordRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainRecordRequest) ProtoMessage() {}
+
+func (x *ExplainRecordRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainRecordRequest.ProtoReflect.Descriptor instead.
+func (*ExplainRecordRequest) Descriptor() ([]byte, []int) {
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ExplainRecordRequest) GetEntity() string {
+	if x != nil {
+		return x.Entity
+	}
+	return ""
+}
+
+func (x *ExplainRecordRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type ExplainRecordResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Viewers       []*Viewer              `protobuf:"bytes,1,rep,name=viewers,proto3" json:"viewers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainRecordResponse) Reset() {
+	*x = ExplainRecordResponse{}
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainRecordResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainRecordResponse) ProtoMessage() {}
+
+func (x *ExplainRecordResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainRecordResponse.ProtoReflect.Descriptor instead.
+func (*ExplainRecordResponse) Descriptor() ([]byte, []int) {
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ExplainRecordResponse) GetViewers() []*Viewer {
+	if x != nil {
+		return x.Viewers
+	}
+	return nil
+}
+
+// Viewer is a subject who can read a record, or a contract under which it may
+// be published to another instance.
+type Viewer struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Subject string                 `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
+	// person, service or instance.
+	Kind          string    `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	Opens         []*Reason `protobuf:"bytes,3,rep,name=opens,proto3" json:"opens,omitempty"`
+	Revealed      []string  `protobuf:"bytes,4,rep,name=revealed,proto3" json:"revealed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Viewer) Reset() {
+	*x = Viewer{}
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Viewer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Viewer) ProtoMessage() {}
+
+func (x *Viewer) ProtoReflect() protoreflect.Message {
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Viewer.ProtoReflect.Descriptor instead.
+func (*Viewer) Descriptor() ([]byte, []int) {
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Viewer) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *Viewer) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Viewer) GetOpens() []*Reason {
+	if x != nil {
+		return x.Opens
+	}
+	return nil
+}
+
+func (x *Viewer) GetRevealed() []string {
+	if x != nil {
+		return x.Revealed
+	}
+	return nil
+}
+
+type ExplainSubjectRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Subject       string                 `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainSubjectRequest) Reset() {
+	*x = ExplainSubjectRequest{}
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainSubjectRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainSubjectRequest) ProtoMessage() {}
+
+func (x *ExplainSubjectRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainSubjectRequest.ProtoReflect.Descriptor instead.
+func (*ExplainSubjectRequest) Descriptor() ([]byte, []int) {
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ExplainSubjectRequest) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+type ExplainSubjectResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sights        []*Sight               `protobuf:"bytes,1,rep,name=sights,proto3" json:"sights,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainSubjectResponse) Reset() {
+	*x = ExplainSubjectResponse{}
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainSubjectResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainSubjectResponse) ProtoMessage() {}
+
+func (x *ExplainSubjectResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainSubjectResponse.ProtoReflect.Descriptor instead.
+func (*ExplainSubjectResponse) Descriptor() ([]byte, []int) {
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ExplainSubjectResponse) GetSights() []*Sight {
+	if x != nil {
+		return x.Sights
+	}
+	return nil
+}
+
+// Sight is what a subject can read of one entity.
+type Sight struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Entity string                 `protobuf:"bytes,1,opt,name=entity,proto3" json:"entity,omitempty"`
+	Total  int64                  `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
+	// By ground; a record that several open counts for each.
+	Grounds       map[string]int64 `protobuf:"bytes,3,rep,name=grounds,proto3" json:"grounds,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	Territories   map[string]int64 `protobuf:"bytes,4,rep,name=territories,proto3" json:"territories,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	Segments      map[string]int64 `protobuf:"bytes,5,rep,name=segments,proto3" json:"segments,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Sight) Reset() {
+	*x = Sight{}
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Sight) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Sight) ProtoMessage() {}
+
+func (x *Sight) ProtoReflect() protoreflect.Message {
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Sight.ProtoReflect.Descriptor instead.
+func (*Sight) Descriptor() ([]byte, []int) {
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Sight) GetEntity() string {
+	if x != nil {
+		return x.Entity
+	}
+	return ""
+}
+
+func (x *Sight) GetTotal() int64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *Sight) GetGrounds() map[string]int64 {
+	if x != nil {
+		return x.Grounds
+	}
+	return nil
+}
+
+func (x *Sight) GetTerritories() map[string]int64 {
+	if x != nil {
+		return x.Territories
+	}
+	return nil
+}
+
+func (x *Sight) GetSegments() map[string]int64 {
+	if x != nil {
+		return x.Segments
+	}
+	return nil
+}
+
 // Reason is one ground that applied.
 type Reason struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -208,7 +551,7 @@ type Reason struct {
 
 func (x *Reason) Reset() {
 	*x = Reason{}
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[2]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -220,7 +563,7 @@ func (x *Reason) String() string {
 func (*Reason) ProtoMessage() {}
 
 func (x *Reason) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[2]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -233,7 +576,7 @@ func (x *Reason) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reason.ProtoReflect.Descriptor instead.
 func (*Reason) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{2}
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Reason) GetGround() string {
@@ -280,7 +623,7 @@ type Agreement struct {
 
 func (x *Agreement) Reset() {
 	*x = Agreement{}
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[3]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -292,7 +635,7 @@ func (x *Agreement) String() string {
 func (*Agreement) ProtoMessage() {}
 
 func (x *Agreement) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[3]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -305,7 +648,7 @@ func (x *Agreement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agreement.ProtoReflect.Descriptor instead.
 func (*Agreement) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{3}
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Agreement) GetId() string {
@@ -402,7 +745,7 @@ type ListAgreementsRequest struct {
 
 func (x *ListAgreementsRequest) Reset() {
 	*x = ListAgreementsRequest{}
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[4]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -414,7 +757,7 @@ func (x *ListAgreementsRequest) String() string {
 func (*ListAgreementsRequest) ProtoMessage() {}
 
 func (x *ListAgreementsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[4]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -427,7 +770,7 @@ func (x *ListAgreementsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgreementsRequest.ProtoReflect.Descriptor instead.
 func (*ListAgreementsRequest) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{4}
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListAgreementsRequest) GetAll() bool {
@@ -446,7 +789,7 @@ type ListAgreementsResponse struct {
 
 func (x *ListAgreementsResponse) Reset() {
 	*x = ListAgreementsResponse{}
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[5]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -458,7 +801,7 @@ func (x *ListAgreementsResponse) String() string {
 func (*ListAgreementsResponse) ProtoMessage() {}
 
 func (x *ListAgreementsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[5]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -471,7 +814,7 @@ func (x *ListAgreementsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgreementsResponse.ProtoReflect.Descriptor instead.
 func (*ListAgreementsResponse) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{5}
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListAgreementsResponse) GetAgreements() []*Agreement {
@@ -490,7 +833,7 @@ type CreateAgreementRequest struct {
 
 func (x *CreateAgreementRequest) Reset() {
 	*x = CreateAgreementRequest{}
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[6]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -502,7 +845,7 @@ func (x *CreateAgreementRequest) String() string {
 func (*CreateAgreementRequest) ProtoMessage() {}
 
 func (x *CreateAgreementRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[6]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -515,7 +858,7 @@ func (x *CreateAgreementRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateAgreementRequest.ProtoReflect.Descriptor instead.
 func (*CreateAgreementRequest) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{6}
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CreateAgreementRequest) GetAgreement() *Agreement {
@@ -534,7 +877,7 @@ type CreateAgreementResponse struct {
 
 func (x *CreateAgreementResponse) Reset() {
 	*x = CreateAgreementResponse{}
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[7]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -546,7 +889,7 @@ func (x *CreateAgreementResponse) String() string {
 func (*CreateAgreementResponse) ProtoMessage() {}
 
 func (x *CreateAgreementResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[7]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -559,7 +902,7 @@ func (x *CreateAgreementResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateAgreementResponse.ProtoReflect.Descriptor instead.
 func (*CreateAgreementResponse) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{7}
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CreateAgreementResponse) GetAgreement() *Agreement {
@@ -579,7 +922,7 @@ type EndAgreementRequest struct {
 
 func (x *EndAgreementRequest) Reset() {
 	*x = EndAgreementRequest{}
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[8]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -591,7 +934,7 @@ func (x *EndAgreementRequest) String() string {
 func (*EndAgreementRequest) ProtoMessage() {}
 
 func (x *EndAgreementRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[8]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -604,7 +947,7 @@ func (x *EndAgreementRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndAgreementRequest.ProtoReflect.Descriptor instead.
 func (*EndAgreementRequest) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{8}
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *EndAgreementRequest) GetId() string {
@@ -630,7 +973,7 @@ type EndAgreementResponse struct {
 
 func (x *EndAgreementResponse) Reset() {
 	*x = EndAgreementResponse{}
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[9]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -642,7 +985,7 @@ func (x *EndAgreementResponse) String() string {
 func (*EndAgreementResponse) ProtoMessage() {}
 
 func (x *EndAgreementResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[9]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -655,7 +998,7 @@ func (x *EndAgreementResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndAgreementResponse.ProtoReflect.Descriptor instead.
 func (*EndAgreementResponse) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{9}
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *EndAgreementResponse) GetAgreement() *Agreement {
@@ -693,7 +1036,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[10]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -705,7 +1048,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[10]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -718,7 +1061,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{10}
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Grant) GetId() string {
@@ -828,7 +1171,7 @@ type JudgeRequest struct {
 
 func (x *JudgeRequest) Reset() {
 	*x = JudgeRequest{}
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[11]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -840,7 +1183,7 @@ func (x *JudgeRequest) String() string {
 func (*JudgeRequest) ProtoMessage() {}
 
 func (x *JudgeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[11]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -853,7 +1196,7 @@ func (x *JudgeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JudgeRequest.ProtoReflect.Descriptor instead.
 func (*JudgeRequest) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{11}
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *JudgeRequest) GetGrant() *Grant {
@@ -872,7 +1215,7 @@ type JudgeResponse struct {
 
 func (x *JudgeResponse) Reset() {
 	*x = JudgeResponse{}
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[12]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -884,7 +1227,7 @@ func (x *JudgeResponse) String() string {
 func (*JudgeResponse) ProtoMessage() {}
 
 func (x *JudgeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[12]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -897,7 +1240,7 @@ func (x *JudgeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JudgeResponse.ProtoReflect.Descriptor instead.
 func (*JudgeResponse) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{12}
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *JudgeResponse) GetGrant() *Grant {
@@ -919,7 +1262,7 @@ type ListGrantsRequest struct {
 
 func (x *ListGrantsRequest) Reset() {
 	*x = ListGrantsRequest{}
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[13]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -931,7 +1274,7 @@ func (x *ListGrantsRequest) String() string {
 func (*ListGrantsRequest) ProtoMessage() {}
 
 func (x *ListGrantsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[13]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -944,7 +1287,7 @@ func (x *ListGrantsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGrantsRequest.ProtoReflect.Descriptor instead.
 func (*ListGrantsRequest) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{13}
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListGrantsRequest) GetEntity() string {
@@ -977,7 +1320,7 @@ type ListGrantsResponse struct {
 
 func (x *ListGrantsResponse) Reset() {
 	*x = ListGrantsResponse{}
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[14]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -989,7 +1332,7 @@ func (x *ListGrantsResponse) String() string {
 func (*ListGrantsResponse) ProtoMessage() {}
 
 func (x *ListGrantsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[14]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1002,7 +1345,7 @@ func (x *ListGrantsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGrantsResponse.ProtoReflect.Descriptor instead.
 func (*ListGrantsResponse) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{14}
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListGrantsResponse) GetGrants() []*Grant {
@@ -1022,7 +1365,7 @@ type EndGrantRequest struct {
 
 func (x *EndGrantRequest) Reset() {
 	*x = EndGrantRequest{}
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[15]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1034,7 +1377,7 @@ func (x *EndGrantRequest) String() string {
 func (*EndGrantRequest) ProtoMessage() {}
 
 func (x *EndGrantRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[15]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1047,7 +1390,7 @@ func (x *EndGrantRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndGrantRequest.ProtoReflect.Descriptor instead.
 func (*EndGrantRequest) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{15}
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *EndGrantRequest) GetId() string {
@@ -1073,7 +1416,7 @@ type EndGrantResponse struct {
 
 func (x *EndGrantResponse) Reset() {
 	*x = EndGrantResponse{}
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[16]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1085,7 +1428,7 @@ func (x *EndGrantResponse) String() string {
 func (*EndGrantResponse) ProtoMessage() {}
 
 func (x *EndGrantResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[16]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1098,7 +1441,7 @@ func (x *EndGrantResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndGrantResponse.ProtoReflect.Descriptor instead.
 func (*EndGrantResponse) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{16}
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *EndGrantResponse) GetGrant() *Grant {
@@ -1118,7 +1461,7 @@ type ReinstateGrantRequest struct {
 
 func (x *ReinstateGrantRequest) Reset() {
 	*x = ReinstateGrantRequest{}
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[17]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1130,7 +1473,7 @@ func (x *ReinstateGrantRequest) String() string {
 func (*ReinstateGrantRequest) ProtoMessage() {}
 
 func (x *ReinstateGrantRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[17]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1143,7 +1486,7 @@ func (x *ReinstateGrantRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReinstateGrantRequest.ProtoReflect.Descriptor instead.
 func (*ReinstateGrantRequest) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{17}
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ReinstateGrantRequest) GetId() string {
@@ -1169,7 +1512,7 @@ type ReinstateGrantResponse struct {
 
 func (x *ReinstateGrantResponse) Reset() {
 	*x = ReinstateGrantResponse{}
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[18]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1181,7 +1524,7 @@ func (x *ReinstateGrantResponse) String() string {
 func (*ReinstateGrantResponse) ProtoMessage() {}
 
 func (x *ReinstateGrantResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[18]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1194,7 +1537,7 @@ func (x *ReinstateGrantResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReinstateGrantResponse.ProtoReflect.Descriptor instead.
 func (*ReinstateGrantResponse) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{18}
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ReinstateGrantResponse) GetGrant() *Grant {
@@ -1214,7 +1557,7 @@ type Module struct {
 
 func (x *Module) Reset() {
 	*x = Module{}
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[19]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1226,7 +1569,7 @@ func (x *Module) String() string {
 func (*Module) ProtoMessage() {}
 
 func (x *Module) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[19]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1239,7 +1582,7 @@ func (x *Module) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Module.ProtoReflect.Descriptor instead.
 func (*Module) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{19}
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Module) GetPath() string {
@@ -1264,7 +1607,7 @@ type GetBundleRequest struct {
 
 func (x *GetBundleRequest) Reset() {
 	*x = GetBundleRequest{}
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[20]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1276,7 +1619,7 @@ func (x *GetBundleRequest) String() string {
 func (*GetBundleRequest) ProtoMessage() {}
 
 func (x *GetBundleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[20]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1289,7 +1632,7 @@ func (x *GetBundleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBundleRequest.ProtoReflect.Descriptor instead.
 func (*GetBundleRequest) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{20}
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{26}
 }
 
 type GetBundleResponse struct {
@@ -1302,7 +1645,7 @@ type GetBundleResponse struct {
 
 func (x *GetBundleResponse) Reset() {
 	*x = GetBundleResponse{}
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[21]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1314,7 +1657,7 @@ func (x *GetBundleResponse) String() string {
 func (*GetBundleResponse) ProtoMessage() {}
 
 func (x *GetBundleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[21]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1327,7 +1670,7 @@ func (x *GetBundleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBundleResponse.ProtoReflect.Descriptor instead.
 func (*GetBundleResponse) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{21}
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GetBundleResponse) GetDigest() string {
@@ -1353,7 +1696,7 @@ type TestBundleRequest struct {
 
 func (x *TestBundleRequest) Reset() {
 	*x = TestBundleRequest{}
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[22]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1365,7 +1708,7 @@ func (x *TestBundleRequest) String() string {
 func (*TestBundleRequest) ProtoMessage() {}
 
 func (x *TestBundleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[22]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1378,7 +1721,7 @@ func (x *TestBundleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestBundleRequest.ProtoReflect.Descriptor instead.
 func (*TestBundleRequest) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{22}
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *TestBundleRequest) GetModules() []*Module {
@@ -1398,7 +1741,7 @@ type TestBundleResponse struct {
 
 func (x *TestBundleResponse) Reset() {
 	*x = TestBundleResponse{}
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[23]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1410,7 +1753,7 @@ func (x *TestBundleResponse) String() string {
 func (*TestBundleResponse) ProtoMessage() {}
 
 func (x *TestBundleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[23]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1423,7 +1766,7 @@ func (x *TestBundleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestBundleResponse.ProtoReflect.Descriptor instead.
 func (*TestBundleResponse) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{23}
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *TestBundleResponse) GetPassed() bool {
@@ -1451,7 +1794,7 @@ type TestResult struct {
 
 func (x *TestResult) Reset() {
 	*x = TestResult{}
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[24]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1463,7 +1806,7 @@ func (x *TestResult) String() string {
 func (*TestResult) ProtoMessage() {}
 
 func (x *TestResult) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[24]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1476,7 +1819,7 @@ func (x *TestResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestResult.ProtoReflect.Descriptor instead.
 func (*TestResult) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{24}
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *TestResult) GetName() string {
@@ -1509,7 +1852,7 @@ type CheckBundleRequest struct {
 
 func (x *CheckBundleRequest) Reset() {
 	*x = CheckBundleRequest{}
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[25]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1521,7 +1864,7 @@ func (x *CheckBundleRequest) String() string {
 func (*CheckBundleRequest) ProtoMessage() {}
 
 func (x *CheckBundleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[25]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1534,7 +1877,7 @@ func (x *CheckBundleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckBundleRequest.ProtoReflect.Descriptor instead.
 func (*CheckBundleRequest) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{25}
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CheckBundleRequest) GetModules() []*Module {
@@ -1555,7 +1898,7 @@ type CheckBundleResponse struct {
 
 func (x *CheckBundleResponse) Reset() {
 	*x = CheckBundleResponse{}
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[26]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1567,7 +1910,7 @@ func (x *CheckBundleResponse) String() string {
 func (*CheckBundleResponse) ProtoMessage() {}
 
 func (x *CheckBundleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[26]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1580,7 +1923,7 @@ func (x *CheckBundleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckBundleResponse.ProtoReflect.Descriptor instead.
 func (*CheckBundleResponse) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{26}
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *CheckBundleResponse) GetDigest() string {
@@ -1609,7 +1952,7 @@ type EvalRequest struct {
 
 func (x *EvalRequest) Reset() {
 	*x = EvalRequest{}
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[27]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1621,7 +1964,7 @@ func (x *EvalRequest) String() string {
 func (*EvalRequest) ProtoMessage() {}
 
 func (x *EvalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[27]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1634,7 +1977,7 @@ func (x *EvalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvalRequest.ProtoReflect.Descriptor instead.
 func (*EvalRequest) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{27}
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *EvalRequest) GetSubject() string {
@@ -1669,7 +2012,7 @@ type EvalResponse struct {
 
 func (x *EvalResponse) Reset() {
 	*x = EvalResponse{}
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[28]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1681,7 +2024,7 @@ func (x *EvalResponse) String() string {
 func (*EvalResponse) ProtoMessage() {}
 
 func (x *EvalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_policy_proto_msgTypes[28]
+	mi := &file_meridian_policy_v1_policy_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1694,7 +2037,7 @@ func (x *EvalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvalResponse.ProtoReflect.Descriptor instead.
 func (*EvalResponse) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{28}
+	return file_meridian_policy_v1_policy_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *EvalResponse) GetSql() string {
@@ -1727,7 +2070,7 @@ const file_meridian_policy_v1_policy_proto_rawDesc = "" +
 	"\x06entity\x18\x01 \x01(\tR\x06entity\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x16\n" +
 	"\x06action\x18\x03 \x01(\tR\x06action\x12\x18\n" +
-	"\asubject\x18\x04 \x01(\tR\asubject\"\x93\x02\n" +
+	"\asubject\x18\x04 \x01(\tR\asubject\"\xc5\x02\n" +
 	"\x0fExplainResponse\x12\x18\n" +
 	"\aallowed\x18\x01 \x01(\bR\aallowed\x12\x16\n" +
 	"\x06action\x18\x02 \x01(\tR\x06action\x12\x18\n" +
@@ -1736,7 +2079,37 @@ const file_meridian_policy_v1_policy_proto_rawDesc = "" +
 	"\x06closes\x18\x05 \x03(\v2\x1a.meridian.policy.v1.ReasonR\x06closes\x12\x1a\n" +
 	"\brevealed\x18\x06 \x03(\tR\brevealed\x12\x1a\n" +
 	"\bwithheld\x18\a \x03(\tR\bwithheld\x12\x16\n" +
-	"\x06bundle\x18\b \x01(\tR\x06bundle\"M\n" +
+	"\x06bundle\x18\b \x01(\tR\x06bundle\x120\n" +
+	"\x05steps\x18\t \x03(\v2\x1a.meridian.policy.v1.ReasonR\x05steps\">\n" +
+	"\x14ExplainRecordRequest\x12\x16\n" +
+	"\x06entity\x18\x01 \x01(\tR\x06entity\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\"M\n" +
+	"\x15ExplainRecordResponse\x124\n" +
+	"\aviewers\x18\x01 \x03(\v2\x1a.meridian.policy.v1.ViewerR\aviewers\"\x84\x01\n" +
+	"\x06Viewer\x12\x18\n" +
+	"\asubject\x18\x01 \x01(\tR\asubject\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x120\n" +
+	"\x05opens\x18\x03 \x03(\v2\x1a.meridian.policy.v1.ReasonR\x05opens\x12\x1a\n" +
+	"\brevealed\x18\x04 \x03(\tR\brevealed\"1\n" +
+	"\x15ExplainSubjectRequest\x12\x18\n" +
+	"\asubject\x18\x01 \x01(\tR\asubject\"K\n" +
+	"\x16ExplainSubjectResponse\x121\n" +
+	"\x06sights\x18\x01 \x03(\v2\x19.meridian.policy.v1.SightR\x06sights\"\xc3\x03\n" +
+	"\x05Sight\x12\x16\n" +
+	"\x06entity\x18\x01 \x01(\tR\x06entity\x12\x14\n" +
+	"\x05total\x18\x02 \x01(\x03R\x05total\x12@\n" +
+	"\agrounds\x18\x03 \x03(\v2&.meridian.policy.v1.Sight.GroundsEntryR\agrounds\x12L\n" +
+	"\vterritories\x18\x04 \x03(\v2*.meridian.policy.v1.Sight.TerritoriesEntryR\vterritories\x12C\n" +
+	"\bsegments\x18\x05 \x03(\v2'.meridian.policy.v1.Sight.SegmentsEntryR\bsegments\x1a:\n" +
+	"\fGroundsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\x1a>\n" +
+	"\x10TerritoriesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\x1a;\n" +
+	"\rSegmentsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"M\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x06ground\x18\x01 \x01(\tR\x06ground\x12\x17\n" +
 	"\afact_id\x18\x02 \x01(\tR\x06factId\x12\x12\n" +
@@ -1838,9 +2211,12 @@ const file_meridian_policy_v1_policy_proto_rawDesc = "" +
 	"\fEvalResponse\x12\x10\n" +
 	"\x03sql\x18\x01 \x01(\tR\x03sql\x12\x12\n" +
 	"\x04args\x18\x02 \x03(\tR\x04args\x12\x16\n" +
-	"\x06bundle\x18\x03 \x01(\tR\x06bundle2\xe8\b\n" +
+	"\x06bundle\x18\x03 \x01(\tR\x06bundle2\xb7\n" +
+	"\n" +
 	"\rPolicyService\x12R\n" +
-	"\aExplain\x12\".meridian.policy.v1.ExplainRequest\x1a#.meridian.policy.v1.ExplainResponse\x12g\n" +
+	"\aExplain\x12\".meridian.policy.v1.ExplainRequest\x1a#.meridian.policy.v1.ExplainResponse\x12d\n" +
+	"\rExplainRecord\x12(.meridian.policy.v1.ExplainRecordRequest\x1a).meridian.policy.v1.ExplainRecordResponse\x12g\n" +
+	"\x0eExplainSubject\x12).meridian.policy.v1.ExplainSubjectRequest\x1a*.meridian.policy.v1.ExplainSubjectResponse\x12g\n" +
 	"\x0eListAgreements\x12).meridian.policy.v1.ListAgreementsRequest\x1a*.meridian.policy.v1.ListAgreementsResponse\x12j\n" +
 	"\x0fCreateAgreement\x12*.meridian.policy.v1.CreateAgreementRequest\x1a+.meridian.policy.v1.CreateAgreementResponse\x12a\n" +
 	"\fEndAgreement\x12'.meridian.policy.v1.EndAgreementRequest\x1a(.meridian.policy.v1.EndAgreementResponse\x12L\n" +
@@ -1868,88 +2244,108 @@ func file_meridian_policy_v1_policy_proto_rawDescGZIP() []byte {
 	return file_meridian_policy_v1_policy_proto_rawDescData
 }
 
-var file_meridian_policy_v1_policy_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_meridian_policy_v1_policy_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_meridian_policy_v1_policy_proto_goTypes = []any{
 	(*ExplainRequest)(nil),          // 0: meridian.policy.v1.ExplainRequest
 	(*ExplainResponse)(nil),         // 1: meridian.policy.v1.ExplainResponse
-	(*Reason)(nil),                  // 2: meridian.policy.v1.Reason
-	(*Agreement)(nil),               // 3: meridian.policy.v1.Agreement
-	(*ListAgreementsRequest)(nil),   // 4: meridian.policy.v1.ListAgreementsRequest
-	(*ListAgreementsResponse)(nil),  // 5: meridian.policy.v1.ListAgreementsResponse
-	(*CreateAgreementRequest)(nil),  // 6: meridian.policy.v1.CreateAgreementRequest
-	(*CreateAgreementResponse)(nil), // 7: meridian.policy.v1.CreateAgreementResponse
-	(*EndAgreementRequest)(nil),     // 8: meridian.policy.v1.EndAgreementRequest
-	(*EndAgreementResponse)(nil),    // 9: meridian.policy.v1.EndAgreementResponse
-	(*Grant)(nil),                   // 10: meridian.policy.v1.Grant
-	(*JudgeRequest)(nil),            // 11: meridian.policy.v1.JudgeRequest
-	(*JudgeResponse)(nil),           // 12: meridian.policy.v1.JudgeResponse
-	(*ListGrantsRequest)(nil),       // 13: meridian.policy.v1.ListGrantsRequest
-	(*ListGrantsResponse)(nil),      // 14: meridian.policy.v1.ListGrantsResponse
-	(*EndGrantRequest)(nil),         // 15: meridian.policy.v1.EndGrantRequest
-	(*EndGrantResponse)(nil),        // 16: meridian.policy.v1.EndGrantResponse
-	(*ReinstateGrantRequest)(nil),   // 17: meridian.policy.v1.ReinstateGrantRequest
-	(*ReinstateGrantResponse)(nil),  // 18: meridian.policy.v1.ReinstateGrantResponse
-	(*Module)(nil),                  // 19: meridian.policy.v1.Module
-	(*GetBundleRequest)(nil),        // 20: meridian.policy.v1.GetBundleRequest
-	(*GetBundleResponse)(nil),       // 21: meridian.policy.v1.GetBundleResponse
-	(*TestBundleRequest)(nil),       // 22: meridian.policy.v1.TestBundleRequest
-	(*TestBundleResponse)(nil),      // 23: meridian.policy.v1.TestBundleResponse
-	(*TestResult)(nil),              // 24: meridian.policy.v1.TestResult
-	(*CheckBundleRequest)(nil),      // 25: meridian.policy.v1.CheckBundleRequest
-	(*CheckBundleResponse)(nil),     // 26: meridian.policy.v1.CheckBundleResponse
-	(*EvalRequest)(nil),             // 27: meridian.policy.v1.EvalRequest
-	(*EvalResponse)(nil),            // 28: meridian.policy.v1.EvalResponse
-	(*timestamppb.Timestamp)(nil),   // 29: google.protobuf.Timestamp
+	(*ExplainRecordRequest)(nil),    // 2: meridian.policy.v1.ExplainRecordRequest
+	(*ExplainRecordResponse)(nil),   // 3: meridian.policy.v1.ExplainRecordResponse
+	(*Viewer)(nil),                  // 4: meridian.policy.v1.Viewer
+	(*ExplainSubjectRequest)(nil),   // 5: meridian.policy.v1.ExplainSubjectRequest
+	(*ExplainSubjectResponse)(nil),  // 6: meridian.policy.v1.ExplainSubjectResponse
+	(*Sight)(nil),                   // 7: meridian.policy.v1.Sight
+	(*Reason)(nil),                  // 8: meridian.policy.v1.Reason
+	(*Agreement)(nil),               // 9: meridian.policy.v1.Agreement
+	(*ListAgreementsRequest)(nil),   // 10: meridian.policy.v1.ListAgreementsRequest
+	(*ListAgreementsResponse)(nil),  // 11: meridian.policy.v1.ListAgreementsResponse
+	(*CreateAgreementRequest)(nil),  // 12: meridian.policy.v1.CreateAgreementRequest
+	(*CreateAgreementResponse)(nil), // 13: meridian.policy.v1.CreateAgreementResponse
+	(*EndAgreementRequest)(nil),     // 14: meridian.policy.v1.EndAgreementRequest
+	(*EndAgreementResponse)(nil),    // 15: meridian.policy.v1.EndAgreementResponse
+	(*Grant)(nil),                   // 16: meridian.policy.v1.Grant
+	(*JudgeRequest)(nil),            // 17: meridian.policy.v1.JudgeRequest
+	(*JudgeResponse)(nil),           // 18: meridian.policy.v1.JudgeResponse
+	(*ListGrantsRequest)(nil),       // 19: meridian.policy.v1.ListGrantsRequest
+	(*ListGrantsResponse)(nil),      // 20: meridian.policy.v1.ListGrantsResponse
+	(*EndGrantRequest)(nil),         // 21: meridian.policy.v1.EndGrantRequest
+	(*EndGrantResponse)(nil),        // 22: meridian.policy.v1.EndGrantResponse
+	(*ReinstateGrantRequest)(nil),   // 23: meridian.policy.v1.ReinstateGrantRequest
+	(*ReinstateGrantResponse)(nil),  // 24: meridian.policy.v1.ReinstateGrantResponse
+	(*Module)(nil),                  // 25: meridian.policy.v1.Module
+	(*GetBundleRequest)(nil),        // 26: meridian.policy.v1.GetBundleRequest
+	(*GetBundleResponse)(nil),       // 27: meridian.policy.v1.GetBundleResponse
+	(*TestBundleRequest)(nil),       // 28: meridian.policy.v1.TestBundleRequest
+	(*TestBundleResponse)(nil),      // 29: meridian.policy.v1.TestBundleResponse
+	(*TestResult)(nil),              // 30: meridian.policy.v1.TestResult
+	(*CheckBundleRequest)(nil),      // 31: meridian.policy.v1.CheckBundleRequest
+	(*CheckBundleResponse)(nil),     // 32: meridian.policy.v1.CheckBundleResponse
+	(*EvalRequest)(nil),             // 33: meridian.policy.v1.EvalRequest
+	(*EvalResponse)(nil),            // 34: meridian.policy.v1.EvalResponse
+	nil,                             // 35: meridian.policy.v1.Sight.GroundsEntry
+	nil,                             // 36: meridian.policy.v1.Sight.TerritoriesEntry
+	nil,                             // 37: meridian.policy.v1.Sight.SegmentsEntry
+	(*timestamppb.Timestamp)(nil),   // 38: google.protobuf.Timestamp
 }
 var file_meridian_policy_v1_policy_proto_depIdxs = []int32{
-	2,  // 0: meridian.policy.v1.ExplainResponse.opens:type_name -> meridian.policy.v1.Reason
-	2,  // 1: meridian.policy.v1.ExplainResponse.closes:type_name -> meridian.policy.v1.Reason
-	29, // 2: meridian.policy.v1.Agreement.from:type_name -> google.protobuf.Timestamp
-	29, // 3: meridian.policy.v1.Agreement.to:type_name -> google.protobuf.Timestamp
-	3,  // 4: meridian.policy.v1.ListAgreementsResponse.agreements:type_name -> meridian.policy.v1.Agreement
-	3,  // 5: meridian.policy.v1.CreateAgreementRequest.agreement:type_name -> meridian.policy.v1.Agreement
-	3,  // 6: meridian.policy.v1.CreateAgreementResponse.agreement:type_name -> meridian.policy.v1.Agreement
-	3,  // 7: meridian.policy.v1.EndAgreementResponse.agreement:type_name -> meridian.policy.v1.Agreement
-	29, // 8: meridian.policy.v1.Grant.from:type_name -> google.protobuf.Timestamp
-	29, // 9: meridian.policy.v1.Grant.to:type_name -> google.protobuf.Timestamp
-	10, // 10: meridian.policy.v1.JudgeRequest.grant:type_name -> meridian.policy.v1.Grant
-	10, // 11: meridian.policy.v1.JudgeResponse.grant:type_name -> meridian.policy.v1.Grant
-	10, // 12: meridian.policy.v1.ListGrantsResponse.grants:type_name -> meridian.policy.v1.Grant
-	10, // 13: meridian.policy.v1.EndGrantResponse.grant:type_name -> meridian.policy.v1.Grant
-	10, // 14: meridian.policy.v1.ReinstateGrantResponse.grant:type_name -> meridian.policy.v1.Grant
-	19, // 15: meridian.policy.v1.GetBundleResponse.modules:type_name -> meridian.policy.v1.Module
-	19, // 16: meridian.policy.v1.TestBundleRequest.modules:type_name -> meridian.policy.v1.Module
-	24, // 17: meridian.policy.v1.TestBundleResponse.results:type_name -> meridian.policy.v1.TestResult
-	19, // 18: meridian.policy.v1.CheckBundleRequest.modules:type_name -> meridian.policy.v1.Module
-	0,  // 19: meridian.policy.v1.PolicyService.Explain:input_type -> meridian.policy.v1.ExplainRequest
-	4,  // 20: meridian.policy.v1.PolicyService.ListAgreements:input_type -> meridian.policy.v1.ListAgreementsRequest
-	6,  // 21: meridian.policy.v1.PolicyService.CreateAgreement:input_type -> meridian.policy.v1.CreateAgreementRequest
-	8,  // 22: meridian.policy.v1.PolicyService.EndAgreement:input_type -> meridian.policy.v1.EndAgreementRequest
-	11, // 23: meridian.policy.v1.PolicyService.Judge:input_type -> meridian.policy.v1.JudgeRequest
-	13, // 24: meridian.policy.v1.PolicyService.ListGrants:input_type -> meridian.policy.v1.ListGrantsRequest
-	15, // 25: meridian.policy.v1.PolicyService.EndGrant:input_type -> meridian.policy.v1.EndGrantRequest
-	17, // 26: meridian.policy.v1.PolicyService.ReinstateGrant:input_type -> meridian.policy.v1.ReinstateGrantRequest
-	20, // 27: meridian.policy.v1.PolicyService.GetBundle:input_type -> meridian.policy.v1.GetBundleRequest
-	22, // 28: meridian.policy.v1.PolicyService.TestBundle:input_type -> meridian.policy.v1.TestBundleRequest
-	25, // 29: meridian.policy.v1.PolicyService.CheckBundle:input_type -> meridian.policy.v1.CheckBundleRequest
-	27, // 30: meridian.policy.v1.PolicyService.Eval:input_type -> meridian.policy.v1.EvalRequest
-	1,  // 31: meridian.policy.v1.PolicyService.Explain:output_type -> meridian.policy.v1.ExplainResponse
-	5,  // 32: meridian.policy.v1.PolicyService.ListAgreements:output_type -> meridian.policy.v1.ListAgreementsResponse
-	7,  // 33: meridian.policy.v1.PolicyService.CreateAgreement:output_type -> meridian.policy.v1.CreateAgreementResponse
-	9,  // 34: meridian.policy.v1.PolicyService.EndAgreement:output_type -> meridian.policy.v1.EndAgreementResponse
-	12, // 35: meridian.policy.v1.PolicyService.Judge:output_type -> meridian.policy.v1.JudgeResponse
-	14, // 36: meridian.policy.v1.PolicyService.ListGrants:output_type -> meridian.policy.v1.ListGrantsResponse
-	16, // 37: meridian.policy.v1.PolicyService.EndGrant:output_type -> meridian.policy.v1.EndGrantResponse
-	18, // 38: meridian.policy.v1.PolicyService.ReinstateGrant:output_type -> meridian.policy.v1.ReinstateGrantResponse
-	21, // 39: meridian.policy.v1.PolicyService.GetBundle:output_type -> meridian.policy.v1.GetBundleResponse
-	23, // 40: meridian.policy.v1.PolicyService.TestBundle:output_type -> meridian.policy.v1.TestBundleResponse
-	26, // 41: meridian.policy.v1.PolicyService.CheckBundle:output_type -> meridian.policy.v1.CheckBundleResponse
-	28, // 42: meridian.policy.v1.PolicyService.Eval:output_type -> meridian.policy.v1.EvalResponse
-	31, // [31:43] is the sub-list for method output_type
-	19, // [19:31] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	8,  // 0: meridian.policy.v1.ExplainResponse.opens:type_name -> meridian.policy.v1.Reason
+	8,  // 1: meridian.policy.v1.ExplainResponse.closes:type_name -> meridian.policy.v1.Reason
+	8,  // 2: meridian.policy.v1.ExplainResponse.steps:type_name -> meridian.policy.v1.Reason
+	4,  // 3: meridian.policy.v1.ExplainRecordResponse.viewers:type_name -> meridian.policy.v1.Viewer
+	8,  // 4: meridian.policy.v1.Viewer.opens:type_name -> meridian.policy.v1.Reason
+	7,  // 5: meridian.policy.v1.ExplainSubjectResponse.sights:type_name -> meridian.policy.v1.Sight
+	35, // 6: meridian.policy.v1.Sight.grounds:type_name -> meridian.policy.v1.Sight.GroundsEntry
+	36, // 7: meridian.policy.v1.Sight.territories:type_name -> meridian.policy.v1.Sight.TerritoriesEntry
+	37, // 8: meridian.policy.v1.Sight.segments:type_name -> meridian.policy.v1.Sight.SegmentsEntry
+	38, // 9: meridian.policy.v1.Agreement.from:type_name -> google.protobuf.Timestamp
+	38, // 10: meridian.policy.v1.Agreement.to:type_name -> google.protobuf.Timestamp
+	9,  // 11: meridian.policy.v1.ListAgreementsResponse.agreements:type_name -> meridian.policy.v1.Agreement
+	9,  // 12: meridian.policy.v1.CreateAgreementRequest.agreement:type_name -> meridian.policy.v1.Agreement
+	9,  // 13: meridian.policy.v1.CreateAgreementResponse.agreement:type_name -> meridian.policy.v1.Agreement
+	9,  // 14: meridian.policy.v1.EndAgreementResponse.agreement:type_name -> meridian.policy.v1.Agreement
+	38, // 15: meridian.policy.v1.Grant.from:type_name -> google.protobuf.Timestamp
+	38, // 16: meridian.policy.v1.Grant.to:type_name -> google.protobuf.Timestamp
+	16, // 17: meridian.policy.v1.JudgeRequest.grant:type_name -> meridian.policy.v1.Grant
+	16, // 18: meridian.policy.v1.JudgeResponse.grant:type_name -> meridian.policy.v1.Grant
+	16, // 19: meridian.policy.v1.ListGrantsResponse.grants:type_name -> meridian.policy.v1.Grant
+	16, // 20: meridian.policy.v1.EndGrantResponse.grant:type_name -> meridian.policy.v1.Grant
+	16, // 21: meridian.policy.v1.ReinstateGrantResponse.grant:type_name -> meridian.policy.v1.Grant
+	25, // 22: meridian.policy.v1.GetBundleResponse.modules:type_name -> meridian.policy.v1.Module
+	25, // 23: meridian.policy.v1.TestBundleRequest.modules:type_name -> meridian.policy.v1.Module
+	30, // 24: meridian.policy.v1.TestBundleResponse.results:type_name -> meridian.policy.v1.TestResult
+	25, // 25: meridian.policy.v1.CheckBundleRequest.modules:type_name -> meridian.policy.v1.Module
+	0,  // 26: meridian.policy.v1.PolicyService.Explain:input_type -> meridian.policy.v1.ExplainRequest
+	2,  // 27: meridian.policy.v1.PolicyService.ExplainRecord:input_type -> meridian.policy.v1.ExplainRecordRequest
+	5,  // 28: meridian.policy.v1.PolicyService.ExplainSubject:input_type -> meridian.policy.v1.ExplainSubjectRequest
+	10, // 29: meridian.policy.v1.PolicyService.ListAgreements:input_type -> meridian.policy.v1.ListAgreementsRequest
+	12, // 30: meridian.policy.v1.PolicyService.CreateAgreement:input_type -> meridian.policy.v1.CreateAgreementRequest
+	14, // 31: meridian.policy.v1.PolicyService.EndAgreement:input_type -> meridian.policy.v1.EndAgreementRequest
+	17, // 32: meridian.policy.v1.PolicyService.Judge:input_type -> meridian.policy.v1.JudgeRequest
+	19, // 33: meridian.policy.v1.PolicyService.ListGrants:input_type -> meridian.policy.v1.ListGrantsRequest
+	21, // 34: meridian.policy.v1.PolicyService.EndGrant:input_type -> meridian.policy.v1.EndGrantRequest
+	23, // 35: meridian.policy.v1.PolicyService.ReinstateGrant:input_type -> meridian.policy.v1.ReinstateGrantRequest
+	26, // 36: meridian.policy.v1.PolicyService.GetBundle:input_type -> meridian.policy.v1.GetBundleRequest
+	28, // 37: meridian.policy.v1.PolicyService.TestBundle:input_type -> meridian.policy.v1.TestBundleRequest
+	31, // 38: meridian.policy.v1.PolicyService.CheckBundle:input_type -> meridian.policy.v1.CheckBundleRequest
+	33, // 39: meridian.policy.v1.PolicyService.Eval:input_type -> meridian.policy.v1.EvalRequest
+	1,  // 40: meridian.policy.v1.PolicyService.Explain:output_type -> meridian.policy.v1.ExplainResponse
+	3,  // 41: meridian.policy.v1.PolicyService.ExplainRecord:output_type -> meridian.policy.v1.ExplainRecordResponse
+	6,  // 42: meridian.policy.v1.PolicyService.ExplainSubject:output_type -> meridian.policy.v1.ExplainSubjectResponse
+	11, // 43: meridian.policy.v1.PolicyService.ListAgreements:output_type -> meridian.policy.v1.ListAgreementsResponse
+	13, // 44: meridian.policy.v1.PolicyService.CreateAgreement:output_type -> meridian.policy.v1.CreateAgreementResponse
+	15, // 45: meridian.policy.v1.PolicyService.EndAgreement:output_type -> meridian.policy.v1.EndAgreementResponse
+	18, // 46: meridian.policy.v1.PolicyService.Judge:output_type -> meridian.policy.v1.JudgeResponse
+	20, // 47: meridian.policy.v1.PolicyService.ListGrants:output_type -> meridian.policy.v1.ListGrantsResponse
+	22, // 48: meridian.policy.v1.PolicyService.EndGrant:output_type -> meridian.policy.v1.EndGrantResponse
+	24, // 49: meridian.policy.v1.PolicyService.ReinstateGrant:output_type -> meridian.policy.v1.ReinstateGrantResponse
+	27, // 50: meridian.policy.v1.PolicyService.GetBundle:output_type -> meridian.policy.v1.GetBundleResponse
+	29, // 51: meridian.policy.v1.PolicyService.TestBundle:output_type -> meridian.policy.v1.TestBundleResponse
+	32, // 52: meridian.policy.v1.PolicyService.CheckBundle:output_type -> meridian.policy.v1.CheckBundleResponse
+	34, // 53: meridian.policy.v1.PolicyService.Eval:output_type -> meridian.policy.v1.EvalResponse
+	40, // [40:54] is the sub-list for method output_type
+	26, // [26:40] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_meridian_policy_v1_policy_proto_init() }
@@ -1963,7 +2359,7 @@ func file_meridian_policy_v1_policy_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meridian_policy_v1_policy_proto_rawDesc), len(file_meridian_policy_v1_policy_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   29,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,6 +22,8 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	PolicyService_Explain_FullMethodName         = "/meridian.policy.v1.PolicyService/Explain"
+	PolicyService_ExplainRecord_FullMethodName   = "/meridian.policy.v1.PolicyService/ExplainRecord"
+	PolicyService_ExplainSubject_FullMethodName  = "/meridian.policy.v1.PolicyService/ExplainSubject"
 	PolicyService_ListAgreements_FullMethodName  = "/meridian.policy.v1.PolicyService/ListAgreements"
 	PolicyService_CreateAgreement_FullMethodName = "/meridian.policy.v1.PolicyService/CreateAgreement"
 	PolicyService_EndAgreement_FullMethodName    = "/meridian.policy.v1.PolicyService/EndAgreement"
@@ -43,6 +45,10 @@ type PolicyServiceClient interface {
 	// may not do an action on a record. For a record that the asking caller may
 	// not know of it answers not_found.
 	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
+	// ExplainRecord lists who can see a record, and why; officers only.
+	ExplainRecord(ctx context.Context, in *ExplainRecordRequest, opts ...grpc.CallOption) (*ExplainRecordResponse, error)
+	// ExplainSubject counts what somebody can see, and why; officers only.
+	ExplainSubject(ctx context.Context, in *ExplainSubjectRequest, opts ...grpc.CallOption) (*ExplainSubjectResponse, error)
 	ListAgreements(ctx context.Context, in *ListAgreementsRequest, opts ...grpc.CallOption) (*ListAgreementsResponse, error)
 	CreateAgreement(ctx context.Context, in *CreateAgreementRequest, opts ...grpc.CallOption) (*CreateAgreementResponse, error)
 	// EndAgreement ends an agreement now; nothing is deleted.
@@ -78,6 +84,26 @@ func (c *policyServiceClient) Explain(ctx context.Context, in *ExplainRequest, o
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ExplainResponse)
 	err := c.cc.Invoke(ctx, PolicyService_Explain_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *policyServiceClient) ExplainRecord(ctx context.Context, in *ExplainRecordRequest, opts ...grpc.CallOption) (*ExplainRecordResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExplainRecordResponse)
+	err := c.cc.Invoke(ctx, PolicyService_ExplainRecord_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *policyServiceClient) ExplainSubject(ctx context.Context, in *ExplainSubjectRequest, opts ...grpc.CallOption) (*ExplainSubjectResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExplainSubjectResponse)
+	err := c.cc.Invoke(ctx, PolicyService_ExplainSubject_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -202,6 +228,10 @@ type PolicyServiceServer interface {
 	// may not do an action on a record. For a record that the asking caller may
 	// not know of it answers not_found.
 	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
+	// ExplainRecord lists who can see a record, and why; officers only.
+	ExplainRecord(context.Context, *ExplainRecordRequest) (*ExplainRecordResponse, error)
+	// ExplainSubject counts what somebody can see, and why; officers only.
+	ExplainSubject(context.Context, *ExplainSubjectRequest) (*ExplainSubjectResponse, error)
 	ListAgreements(context.Context, *ListAgreementsRequest) (*ListAgreementsResponse, error)
 	CreateAgreement(context.Context, *CreateAgreementRequest) (*CreateAgreementResponse, error)
 	// EndAgreement ends an agreement now; nothing is deleted.
@@ -235,6 +265,12 @@ type UnimplementedPolicyServiceServer struct{}
 
 func (UnimplementedPolicyServiceServer) Explain(context.Context, *ExplainRequest) (*ExplainResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Explain not implemented")
+}
+func (UnimplementedPolicyServiceServer) ExplainRecord(context.Context, *ExplainRecordRequest) (*ExplainRecordResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ExplainRecord not implemented")
+}
+func (UnimplementedPolicyServiceServer) ExplainSubject(context.Context, *ExplainSubjectRequest) (*ExplainSubjectResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ExplainSubject not implemented")
 }
 func (UnimplementedPolicyServiceServer) ListAgreements(context.Context, *ListAgreementsRequest) (*ListAgreementsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListAgreements not implemented")
@@ -304,6 +340,42 @@ func _PolicyService_Explain_Handler(srv interface{}, ctx context.Context, dec fu
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(PolicyServiceServer).Explain(ctx, req.(*ExplainRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PolicyService_ExplainRecord_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExplainRecordRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PolicyServiceServer).ExplainRecord(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PolicyService_ExplainRecord_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PolicyServiceServer).ExplainRecord(ctx, req.(*ExplainRecordRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PolicyService_ExplainSubject_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExplainSubjectRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PolicyServiceServer).ExplainSubject(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PolicyService_ExplainSubject_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PolicyServiceServer).ExplainSubject(ctx, req.(*ExplainSubjectRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -516,6 +588,14 @@ var PolicyService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Explain",
 			Handler:    _PolicyService_Explain_Handler,
+		},
+		{
+			MethodName: "ExplainRecord",
+			Handler:    _PolicyService_ExplainRecord_Handler,
+		},
+		{
+			MethodName: "ExplainSubject",
+			Handler:    _PolicyService_ExplainSubject_Handler,
 		},
 		{
 			MethodName: "ListAgreements",

@@ -36,6 +36,12 @@ const (
 const (
 	// PolicyServiceExplainProcedure is the fully-qualified name of the PolicyService's Explain RPC.
 	PolicyServiceExplainProcedure = "/meridian.policy.v1.PolicyService/Explain"
+	// PolicyServiceExplainRecordProcedure is the fully-qualified name of the PolicyService's
+	// ExplainRecord RPC.
+	PolicyServiceExplainRecordProcedure = "/meridian.policy.v1.PolicyService/ExplainRecord"
+	// PolicyServiceExplainSubjectProcedure is the fully-qualified name of the PolicyService's
+	// ExplainSubject RPC.
+	PolicyServiceExplainSubjectProcedure = "/meridian.policy.v1.PolicyService/ExplainSubject"
 	// PolicyServiceListAgreementsProcedure is the fully-qualified name of the PolicyService's
 	// ListAgreements RPC.
 	PolicyServiceListAgreementsProcedure = "/meridian.policy.v1.PolicyService/ListAgreements"
@@ -73,6 +79,10 @@ type PolicyServiceClient interface {
 	// may not do an action on a record. For a record that the asking caller may
 	// not know of it answers not_found.
 	Explain(context.Context, *v1.ExplainRequest) (*v1.ExplainResponse, error)
+	// ExplainRecord lists who can see a record, and why; officers only.
+	ExplainRecord(context.Context, *v1.ExplainRecordRequest) (*v1.ExplainRecordResponse, error)
+	// ExplainSubject counts what somebody can see, and why; officers only.
+	ExplainSubject(context.Context, *v1.ExplainSubjectRequest) (*v1.ExplainSubjectResponse, error)
 	ListAgreements(context.Context, *v1.ListAgreementsRequest) (*v1.ListAgreementsResponse, error)
 	CreateAgreement(context.Context, *v1.CreateAgreementRequest) (*v1.CreateAgreementResponse, error)
 	// EndAgreement ends an agreement now; nothing is deleted.
@@ -111,6 +121,18 @@ func NewPolicyServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			httpClient,
 			baseURL+PolicyServiceExplainProcedure,
 			connect.WithSchema(policyServiceMethods.ByName("Explain")),
+			connect.WithClientOptions(opts...),
+		),
+		explainRecord: connect.NewClient[v1.ExplainRecordRequest, v1.ExplainRecordResponse](
+			httpClient,
+			baseURL+PolicyServiceExplainRecordProcedure,
+			connect.WithSchema(policyServiceMethods.ByName("ExplainRecord")),
+			connect.WithClientOptions(opts...),
+		),
+		explainSubject: connect.NewClient[v1.ExplainSubjectRequest, v1.ExplainSubjectResponse](
+			httpClient,
+			baseURL+PolicyServiceExplainSubjectProcedure,
+			connect.WithSchema(policyServiceMethods.ByName("ExplainSubject")),
 			connect.WithClientOptions(opts...),
 		),
 		listAgreements: connect.NewClient[v1.ListAgreementsRequest, v1.ListAgreementsResponse](
@@ -185,6 +207,8 @@ func NewPolicyServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 // policyServiceClient implements PolicyServiceClient.
 type policyServiceClient struct {
 	explain         *connect.Client[v1.ExplainRequest, v1.ExplainResponse]
+	explainRecord   *connect.Client[v1.ExplainRecordRequest, v1.ExplainRecordResponse]
+	explainSubject  *connect.Client[v1.ExplainSubjectRequest, v1.ExplainSubjectResponse]
 	listAgreements  *connect.Client[v1.ListAgreementsRequest, v1.ListAgreementsResponse]
 	createAgreement *connect.Client[v1.CreateAgreementRequest, v1.CreateAgreementResponse]
 	endAgreement    *connect.Client[v1.EndAgreementRequest, v1.EndAgreementResponse]
@@ -201,6 +225,24 @@ type policyServiceClient struct {
 // Explain calls meridian.policy.v1.PolicyService.Explain.
 func (c *policyServiceClient) Explain(ctx context.Context, req *v1.ExplainRequest) (*v1.ExplainResponse, error) {
 	response, err := c.explain.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ExplainRecord calls meridian.policy.v1.PolicyService.ExplainRecord.
+func (c *policyServiceClient) ExplainRecord(ctx context.Context, req *v1.ExplainRecordRequest) (*v1.ExplainRecordResponse, error) {
+	response, err := c.explainRecord.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ExplainSubject calls meridian.policy.v1.PolicyService.ExplainSubject.
+func (c *policyServiceClient) ExplainSubject(ctx context.Context, req *v1.ExplainSubjectRequest) (*v1.ExplainSubjectResponse, error) {
+	response, err := c.explainSubject.CallUnary(ctx, connect.NewRequest(req))
 	if response != nil {
 		return response.Msg, err
 	}
@@ -312,6 +354,10 @@ type PolicyServiceHandler interface {
 	// may not do an action on a record. For a record that the asking caller may
 	// not know of it answers not_found.
 	Explain(context.Context, *v1.ExplainRequest) (*v1.ExplainResponse, error)
+	// ExplainRecord lists who can see a record, and why; officers only.
+	ExplainRecord(context.Context, *v1.ExplainRecordRequest) (*v1.ExplainRecordResponse, error)
+	// ExplainSubject counts what somebody can see, and why; officers only.
+	ExplainSubject(context.Context, *v1.ExplainSubjectRequest) (*v1.ExplainSubjectResponse, error)
 	ListAgreements(context.Context, *v1.ListAgreementsRequest) (*v1.ListAgreementsResponse, error)
 	CreateAgreement(context.Context, *v1.CreateAgreementRequest) (*v1.CreateAgreementResponse, error)
 	// EndAgreement ends an agreement now; nothing is deleted.
@@ -346,6 +392,18 @@ func NewPolicyServiceHandler(svc PolicyServiceHandler, opts ...connect.HandlerOp
 		PolicyServiceExplainProcedure,
 		svc.Explain,
 		connect.WithSchema(policyServiceMethods.ByName("Explain")),
+		connect.WithHandlerOptions(opts...),
+	)
+	policyServiceExplainRecordHandler := connect.NewUnaryHandlerSimple(
+		PolicyServiceExplainRecordProcedure,
+		svc.ExplainRecord,
+		connect.WithSchema(policyServiceMethods.ByName("ExplainRecord")),
+		connect.WithHandlerOptions(opts...),
+	)
+	policyServiceExplainSubjectHandler := connect.NewUnaryHandlerSimple(
+		PolicyServiceExplainSubjectProcedure,
+		svc.ExplainSubject,
+		connect.WithSchema(policyServiceMethods.ByName("ExplainSubject")),
 		connect.WithHandlerOptions(opts...),
 	)
 	policyServiceListAgreementsHandler := connect.NewUnaryHandlerSimple(
@@ -418,6 +476,10 @@ func NewPolicyServiceHandler(svc PolicyServiceHandler, opts ...connect.HandlerOp
 		switch r.URL.Path {
 		case PolicyServiceExplainProcedure:
 			policyServiceExplainHandler.ServeHTTP(w, r)
+		case PolicyServiceExplainRecordProcedure:
+			policyServiceExplainRecordHandler.ServeHTTP(w, r)
+		case PolicyServiceExplainSubjectProcedure:
+			policyServiceExplainSubjectHandler.ServeHTTP(w, r)
 		case PolicyServiceListAgreementsProcedure:
 			policyServiceListAgreementsHandler.ServeHTTP(w, r)
 		case PolicyServiceCreateAgreementProcedure:
@@ -451,6 +513,14 @@ type UnimplementedPolicyServiceHandler struct{}
 
 func (UnimplementedPolicyServiceHandler) Explain(context.Context, *v1.ExplainRequest) (*v1.ExplainResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("meridian.policy.v1.PolicyService.Explain is not implemented"))
+}
+
+func (UnimplementedPolicyServiceHandler) ExplainRecord(context.Context, *v1.ExplainRecordRequest) (*v1.ExplainRecordResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("meridian.policy.v1.PolicyService.ExplainRecord is not implemented"))
+}
+
+func (UnimplementedPolicyServiceHandler) ExplainSubject(context.Context, *v1.ExplainSubjectRequest) (*v1.ExplainSubjectResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("meridian.policy.v1.PolicyService.ExplainSubject is not implemented"))
 }
 
 func (UnimplementedPolicyServiceHandler) ListAgreements(context.Context, *v1.ListAgreementsRequest) (*v1.ListAgreementsResponse, error) {

@@ -1,0 +1,45 @@
+package policy
+
+import (
+	"context"
+
+	"meridian/instance/crm"
+)
+
+// GroundFilter is what one ground alone opens to a subject, walls and withholds
+// applied.
+type GroundFilter struct {
+	Ground, Text string
+	Filter       Filter // reveals no group: it is for counting
+}
+
+// ByGround takes the filter of s, a and entity apart: what each ground opens.
+// A record that several grounds open is in several filters.
+func (e *Engine) ByGround(ctx context.Context, s crm.Subject, a crm.Action, entity string) (out []GroundFilter, err error) {
+	defer func() {
+		if p := recover(); p != nil { // a panic in OPA is no approval
+			out, err = nil, crm.Errorf(crm.Internal, "policy %.12s: panic: %v", e.Digest(), p)
+		}
+	}()
+	ask, shared := askTerm(s, a, entity), &pool{}
+	var closes []expr
+	for _, g := range e.grounds {
+		cond, err := g.residual(ctx, g.says, shared, ask, nil)
+		if err != nil {
+			return nil, crm.Errorf(crm.Internal, "policy %.12s, ground %s: %w", e.Digest(), g.name, err)
+		}
+		if cond == constant(false) {
+			continue
+		}
+		over := opening{g, cond}.over(entity, cond)
+		if !g.opens {
+			closes = append(closes, over)
+			continue
+		}
+		out = append(out, GroundFilter{Ground: g.name, Text: g.text, Filter: Filter{digest: e.Digest(), stamp: s.Stamp, opens: over}})
+	}
+	for i := range out {
+		out[i].Filter.closes = or(closes...)
+	}
+	return out, nil
+}
