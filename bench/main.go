@@ -17,6 +17,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"runtime/pprof"
 	"slices"
 	"strings"
@@ -44,6 +45,9 @@ func main() {
 	only := flag.String("only", "", "parts to run, such as create,load; all if empty")
 	profile := flag.String("profile", "", "folder for a CPU profile per part; none if empty")
 	flag.Parse()
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400) // as meridian serve does
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	if *only != "" {
 		*out = "" // a part is no report
