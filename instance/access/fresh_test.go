@@ -204,7 +204,11 @@ func TestActivation(t *testing.T) {
 	if err != nil || e.Bundle != bundle.Digest() || w.door.Engine() != engine {
 		t.Errorf("decided by %s, %v", e.Bundle, err)
 	}
-	changes, _, err := w.store.Changes(t.Context(), head, 10)
+	// The feed waits for older transactions, those of tests beside this one too.
+	var changes []crm.Change
+	for deadline := time.Now().Add(30 * time.Second); err == nil && len(changes) == 0 && time.Now().Before(deadline); {
+		changes, _, err = w.store.Changes(t.Context(), head, 10)
+	}
 	if err != nil || len(changes) != 1 || changes[0].Kind != crm.ChangeBundle || changes[0].Actor != "officer.a@amer" {
 		t.Errorf("the feed says %+v, %v", changes, err)
 	}
