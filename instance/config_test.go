@@ -1,6 +1,12 @@
 package instance_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,6 +47,9 @@ func TestLoadConfig(t *testing.T) {
 	if c.Identity.JWKSFile != "/keys/jwks.json" || c.Database.MaxConns != 16 {
 		t.Errorf("jwks_file = %s, max_connections = %d", c.Identity.JWKSFile, c.Database.MaxConns)
 	}
+	if c.Audit.RetentionDays != 400 {
+		t.Errorf("retention_days = %d", c.Audit.RetentionDays)
+	}
 	f := c.Facts()
 	if got := f.Subjects[0]; got.Kind != crm.KindPerson || got.ID != "rep.west@amer" || got.Territories[0] != "US-W" {
 		t.Errorf("subject = %+v", got)
@@ -68,6 +77,7 @@ func TestConfigRefuses(t *testing.T) {
 		"contract of others":       {"source: amer", "source: emea", "one end, and only one"},
 		"contract without scope":   {`territories: ["001"], segments: [Financials],`, "", "nothing is in scope"},
 		"contract without purpose": {"purpose: coverage, ", "", "for what purpose"},
+		"decisions kept no time":   {"departments:", "audit: {retention_days: -1}\ndepartments:", "at least a day"},
 		"contract that never was":  {"from: 2026-01-01", "from: 2026-01-01, to: 2025-01-01", "ends before it begins"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -79,5 +89,52 @@ func TestConfigRefuses(t *testing.T) {
 				t.Errorf("error = %v, want one that says %q", err, c.says)
 			}
 		})
+	}
+}
+
+func TestAuditKey(t *testing.T) {
+	dir := t.TempDir()
+	pemOf := func(key any) []byte {
+		t.Helper()
+		der, err := x509.MarshalPKCS8PrivateKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+	}
+	_, good, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		text []byte
+		says string
+	}{
+		"good":  {pemOf(good), ""},
+		"text":  {[]byte("secret"), "is not PEM"},
+		"torn":  {pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("x")}), "audit key"},
+		"ecdsa": {pemOf(other), "is not an Ed25519 key"},
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, c.text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		key, err := instance.Audit{KeyFile: path}.Key()
+		switch {
+		case c.says == "" && (err != nil || !key.Equal(good)):
+			t.Errorf("%s: %v", name, err)
+		case c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says)):
+			t.Errorf("%s: error = %v, want one that says %q", name, err, c.says)
+		}
+	}
+	if key, err := (instance.Audit{}).Key(); key != nil || err != nil {
+		t.Errorf("without a file: %v, %v", key, err)
+	}
+	if _, err := (instance.Audit{KeyFile: filepath.Join(dir, "gone")}).Key(); err == nil {
+		t.Error("a missing key is no error")
 	}
 }

@@ -28,6 +28,7 @@ type cli struct {
 	Withhold  withholdCmd  `cmd:"" help:"Withhold a record from a colleague or a department."`
 	Grants    grantsCmd    `cmd:"" help:"List and end judgements: what was shared and withheld."`
 	Policy    policyCmd    `cmd:"" help:"Test, check, show and evaluate the rules."`
+	Audit     auditCmd     `cmd:"" help:"Who looked at what, and proof that the log of it was not rewritten."`
 	Plugin    pluginCmd    `cmd:"" help:"Plugins of an instance."`
 	Load      loadCmd      `cmd:"" help:"Loads from legacy systems."`
 	Exchange  exchangeCmd  `cmd:"" help:"Exchange between instances."`

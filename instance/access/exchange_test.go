@@ -196,7 +196,7 @@ func TestProject(t *testing.T) {
 // until waits for what time alone brings about.
 func (w *world) until(done func() bool) {
 	w.t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !done() {
 		if time.Now().After(deadline) {
 			w.t.Fatal("it did not come to pass")

@@ -196,8 +196,8 @@ func (s *Store) removeDecisions(ctx context.Context, tx pgx.Tx, kept time.Durati
 	var from, to int64
 	err = tx.QueryRow(ctx, `
 		with removed as (select coalesce(max(removed_through), 0) as through from meridian.decision_root),
-		old as (select sequence, at from meridian.decision_root, removed where sequence > through order by sequence limit $1)
-		select through, coalesce((select max(sequence) from old where at < $2
+		old as (select sequence, at, batches from meridian.decision_root, removed where sequence > through order by sequence limit $1)
+		select through, coalesce((select max(sequence) from old where at < $2 and batches > 0 -- a note of removal alone is nothing to remove
 			and not exists (select from old young where young.sequence < old.sequence and young.at >= $2)), 0) from removed`,
 		maxRemoved, h.now.Add(-kept)).Scan(&from, &to)
 	if err != nil || to == 0 {

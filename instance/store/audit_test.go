@@ -350,8 +350,14 @@ func TestRetentionKeepsTheChain(t *testing.T) {
 	if got.Break != nil || got.Removed != 6 || got.Decisions != 4 || got.Roots != 4 {
 		t.Errorf("%+v %+v", got, got.Break)
 	}
-	if n := remove(time.Hour); n != 0 {
-		t.Errorf("%d roots removed twice", n)
+	if n := remove(0); n != 2 { // the note of the first removal, and the last seal
+		t.Errorf("%d roots removed, want 2", n)
+	}
+	if n := remove(0); n != 0 {
+		t.Errorf("%d roots removed where only notes of removals are left", n)
+	}
+	if got := audit(t, w.Store, anchor); got.Break != nil || got.Removed != 10 || got.Decisions != 0 {
+		t.Errorf("%+v %+v", got, got.Break)
 	}
 	w.decide(w.Store, 1)
 	w.tamper(`update meridian.decision_batch set decisions = 2 where root = 1`)

@@ -285,7 +285,7 @@ type ListDecisionsRequest struct {
 	// Decisions that answered, wrote or refused this record.
 	Record  string `protobuf:"bytes,1,opt,name=record,proto3" json:"record,omitempty"`
 	Subject string `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
-	// read, update, list, agreement.write, ...
+	// get, list, update, agreement.write, ...
 	Action      string `protobuf:"bytes,3,opt,name=action,proto3" json:"action,omitempty"`
 	ExecutionId string `protobuf:"bytes,4,opt,name=execution_id,json=executionId,proto3" json:"execution_id,omitempty"`
 	// Decided at or after, and before.
