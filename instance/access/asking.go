@@ -45,7 +45,7 @@ func (a asking) decision(action, entity string) store.Decision {
 // attempts bounds how often an answer is thrown away because facts or bundle
 // moved while it was made. Facts change seldom; running out means somebody is
 // changing them without a pause.
-const attempts = 6
+const attempts = 5
 
 // holdAtMost bounds how long changes of facts wait for a batch of writes.
 const holdAtMost = 3 * time.Second
@@ -62,8 +62,8 @@ func (d *Door) under(ctx context.Context, c crm.Caller, f func(context.Context, 
 }
 
 // insisting is under for batches of writes, which take so long that a few
-// changes of facts a second would undo every attempt: the later attempts have
-// changes of facts wait for them. f must not change facts itself.
+// changes of facts a second would undo every attempt: after a lost one, changes
+// of facts wait for the next. f must not change facts itself.
 func (d *Door) insisting(ctx context.Context, c crm.Caller, f func(context.Context, asking) (stamp int64, err error)) (asking, error) {
 	return d.attempt(ctx, c, f, func(ctx context.Context, a asking) (int64, error) {
 		select {
@@ -84,12 +84,12 @@ func (d *Door) insisting(ctx context.Context, c crm.Caller, f func(context.Conte
 	})
 }
 
-// attempt runs first, and after some lost attempts later.
+// attempt runs first, and after a lost attempt later.
 func (d *Door) attempt(ctx context.Context, c crm.Caller, first, later func(context.Context, asking) (stamp int64, err error)) (asking, error) {
 	var stale int64 // a stamp that is known to be over
 	for n := range attempts {
 		f := first
-		if n >= attempts/2 {
+		if n > 0 {
 			f = later
 		}
 		a := asking{caller: c, engine: d.engine.Load()}

@@ -82,6 +82,9 @@ func (d *Door) permitted(ctx context.Context, c crm.Caller, permission string, f
 // asking it was decided under still holds.
 func (d *Door) recordFact(ctx context.Context, a asking, change func(context.Context, *store.Tx) (store.Decision, error)) error {
 	return d.store.Tx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		if err := tx.AwaitStamp(ctx); err != nil {
+			return err
+		}
 		if err := a.unmoved(ctx, tx); err != nil {
 			return err
 		}

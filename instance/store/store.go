@@ -191,6 +191,13 @@ func (t *Tx) Stamp(ctx context.Context) (stamp int64, now time.Time, err error) 
 	return readStamp(ctx, t.tx)
 }
 
+// AwaitStamp waits until nobody holds the access stamp: who is going to change
+// a fact waits here, before the transaction becomes one that the feed waits for.
+func (t *Tx) AwaitStamp(ctx context.Context) error {
+	_, err := t.tx.Exec(ctx, "lock table meridian.access_stamp in row share mode")
+	return pgErr(err, "wait for the access stamp")
+}
+
 // Wake says that this transaction put something into the outbox, so that
 // readers in this process need not wait for their next poll.
 func (t *Tx) Wake() { t.changed = true }
