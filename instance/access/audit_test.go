@@ -16,8 +16,8 @@ func TestAuditIsForOfficers(t *testing.T) {
 	w := newWorld(t)
 	rec := w.account("CA", "Energy")
 	w.ok(w.get("rep.west@amer", rec))
-	if _, err := w.get("rep.east@amer", rec); crm.KindOf(err) != crm.NotFound {
-		t.Fatalf("a hidden record: %v", err)
+	if hidden, err := w.get("rep.east@amer", rec); err != nil || crm.KindOf(hidden[0].Err) != crm.NotFound {
+		t.Fatalf("a hidden record: %+v, %v", hidden, err)
 	}
 	officer := w.called("officer.a@amer")
 	ds, err := w.door.Decisions(t.Context(), officer, store.DecisionQuery{Record: rec.ID, Action: "get", Limit: 10})
