@@ -235,6 +235,9 @@ func (d *Door) suspend(ctx context.Context, lost []crm.Grant, still func(context
 	}
 	err = d.store.Tx(ctx, func(ctx context.Context, tx *store.Tx) error {
 		n = 0
+		if err := tx.AwaitStamp(ctx); err != nil {
+			return err
+		}
 		if err := still(ctx, tx); err != nil {
 			return err
 		}

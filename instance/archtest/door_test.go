@@ -22,7 +22,7 @@ var byTheDoor = []string{
 // answer ids alone, and who else may call them is anybody's choice. A method
 // in neither list fails the test: whoever adds one says which it is.
 var besideTheDoor = strings.Fields(`
-	Close Ping OnCommit Stamp HoldStamp Tx Wake Definition Definitions Install Reconcile
+	Close Ping OnCommit Stamp HoldStamp AwaitStamp Tx Wake Definition Definitions Install Reconcile
 	SealDecisions RemoveDecisions VerifyDecisions LogDecisions Decisions FindDecisions
 	FactsAbout Activated Attribute Agreements AddAgreement EndAgreement Grants Grant AddGrant EndGrant
 	Givers SharesBy SharesAbout SuspendedGrants SuspendGrant ReinstateGrant Regiven
