@@ -1,0 +1,434 @@
+package api_test
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"meridian/instance/access"
+	"meridian/instance/crm"
+	"meridian/instance/crm/trees"
+	"meridian/instance/store"
+	"meridian/instance/store/schema"
+)
+
+// The world of the leak matrix: for every ground and condition a subject of
+// its own, and for each of those a target record of every entity, full of
+// markers that occur nowhere else, and a decoy that the subject sees anyway.
+
+// condition is the state of a ground for a subject and their targets.
+type condition string
+
+const (
+	allowed  condition = "allowed"
+	denied   condition = "denied"
+	masked   condition = "withheld group"
+	expired  condition = "expired yesterday"
+	tomorrow condition = "starts tomorrow"
+	walled   condition = "walled off"
+	withheld condition = "withheld by a colleague"
+	revoked  condition = "just revoked"
+)
+
+var conditions = []condition{allowed, denied, masked, expired, tomorrow, walled, withheld, revoked}
+
+// grounds open records; the two that close are conditions.
+var grounds = []string{"territory", "steward", "catalogue", "load", "relationship", "agreement", "share"}
+
+// impossible says why a combination cannot be, "" if it can.
+func impossible(ground string, def crm.Definition, c condition) string {
+	account := def.Entity == "account" || hasField(def, "account_id")
+	switch {
+	case ground == "catalogue" && def.Governed != crm.GovernedCatalogue:
+		return "only products are in the catalogue"
+	case ground != "catalogue" && ground != "load" && def.Governed == crm.GovernedCatalogue:
+		return "the catalogue is open to whoever reads records at all"
+	case ground == "catalogue" && (c == masked || c == expired || c == tomorrow):
+		return "the catalogue shows all groups at all times"
+	case ground == "steward" && c == masked, ground == "territory" && c == masked, ground == "load" && c == masked:
+		return "the ground shows all groups of records at home; of others' records what is withheld is not stored"
+	case ground == "load" && (c == expired || c == tomorrow):
+		return "a loader's right is its role; roles have no dates of their own"
+	case c == walled && !account, ground == "agreement" && !account:
+		return "agreements are about accounts; the record has none"
+	}
+	return ""
+}
+
+func hasField(def crm.Definition, name string) bool {
+	_, ok := def.Field(name)
+	return ok
+}
+
+// scenario is a subject under one condition of one ground.
+type scenario struct {
+	ground  string
+	cond    condition
+	subject crm.SubjectID
+	own     string // territory of the decoys
+	away    string // territory of the targets
+	targets map[string]*aim
+	decoys  map[string]*aim
+	grants  map[string]string // by entity: the grant about the target
+	agreed  string            // the agreement about the target account
+	cursor  map[string]string // just revoked: the second page began when it was open
+	watched map[string][]*watcher
+}
+
+func (s *scenario) slug() string {
+	return s.ground + "-" + strings.ReplaceAll(string(s.cond), " ", "-")
+}
+
+// reads tells how the scenario's subject sees its target of an entity.
+func (s *scenario) reads() (open, partial bool) {
+	switch {
+	case s.ground == "load":
+		return false, false // loaders read nothing
+	case s.cond == masked, s.ground == "relationship" && s.cond == allowed:
+		return false, true
+	}
+	return s.cond == allowed, false
+}
+
+// aim is a record to ask for: a real one, or one that never was.
+type aim struct {
+	entity  string
+	id      crm.RecordID
+	key     string
+	version int64
+	grant   string
+	agreed  string
+	replay  string // idempotency key: of the request that made the target, or a fresh one
+	fields  map[string]crm.Value
+	marks   map[string]string // field: marker, as text
+	nonce   string
+}
+
+func nonce() string {
+	var b [5]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+// invent makes a record full of markers. Two inventions differ in nothing but
+// the markers, which have the same lengths.
+func invent(def crm.Definition, refs map[string]crm.RecordID) *aim {
+	n := nonce()
+	a := &aim{entity: def.Entity, id: crm.NewRecordID(), fields: map[string]crm.Value{}, marks: map[string]string{}, nonce: n, version: 1,
+		replay: n + def.Entity, grant: string(crm.NewRecordID()), agreed: string(crm.NewRecordID())}
+	var digits [8]byte
+	_, _ = rand.Read(digits[:])
+	number := func(i int) string {
+		v := uint64(0)
+		for _, b := range digits {
+			v = v<<8 | uint64(b)
+		}
+		return fmt.Sprintf("7%011d%02d", v%100_000_000_000, i%100)
+	}
+	for i, f := range def.Fields {
+		mark := fmt.Sprintf("mk%s%02d", n, i)
+		switch {
+		case f.Type == crm.TypeReference:
+			if id, ok := refs[f.Name]; ok {
+				a.fields[f.Name] = crm.Reference(id)
+			}
+			continue
+		case len(f.Enum) > 0:
+			if f.Required {
+				a.fields[f.Name] = crm.String(f.Enum[0])
+			}
+			continue
+		case f.Type == crm.TypeString:
+			a.fields[f.Name] = crm.String(mark)
+		case f.Type == crm.TypeList:
+			a.fields[f.Name] = crm.List(mark)
+		case f.Type == crm.TypeDecimal:
+			mark = number(i) + ".25"
+			a.fields[f.Name] = crm.Decimal(mark)
+		case f.Type == crm.TypeInteger:
+			mark = number(i)
+			var v int64
+			_, _ = fmt.Sscan(mark, &v) // digits
+			a.fields[f.Name] = crm.Integer(v)
+		case f.Type == crm.TypeDate:
+			mark = fmt.Sprintf("%d-%02d-%02d", 2300+(int(digits[0])<<8|int(digits[1]))%6000, 1+digits[2]%12, 1+digits[3]%28)
+			a.fields[f.Name] = crm.Date(mark)
+		default:
+			continue
+		}
+		a.marks[f.Name] = mark
+	}
+	a.key = a.marks[def.Key]
+	return a
+}
+
+// leakWorld is the instance with all scenarios in place.
+type leakWorld struct {
+	*world
+	defs      map[string]crm.Definition
+	entities  []string // an entity after those it refers to
+	scenarios []*scenario
+	tokens    map[crm.SubjectID]string
+	trace     *statements
+	db        *pgx.Conn
+	made      sync.Map // general probes that were made
+}
+
+const maker = crm.SubjectID("maker@amer")
+
+func newLeakWorld(t *testing.T) *leakWorld {
+	t.Helper()
+	l := &leakWorld{defs: map[string]crm.Definition{}, tokens: map[crm.SubjectID]string{}, trace: &statements{},
+		entities: []string{"product", "account", "contact", "lead", "engagement", "opportunity", "case", "activity"}}
+	for _, d := range schema.Common() {
+		l.defs[d.Entity] = d
+		if !slices.Contains(l.entities, d.Entity) {
+			t.Fatalf("entity %s is not in the leak matrix: add it", d.Entity)
+		}
+	}
+	l.world = openWith(t, l.facts(), l.trace.told, l.trace.follow)
+	var err error
+	l.db, err = pgx.Connect(t.Context(), l.world.db)
+	must(t, err)
+	t.Cleanup(func() { _ = l.db.Close(context.WithoutCancel(t.Context())) })
+	for _, s := range l.scenarios {
+		l.tokens[s.subject] = l.token(s.subject)
+	}
+	l.tokens[maker] = l.token(maker)
+	l.fill()
+	l.close()
+	return l
+}
+
+// facts are the subjects of all scenarios and what opens records to them.
+func (l *leakWorld) facts() store.Facts {
+	var places []string
+	for _, n := range trees.Territories() {
+		if n.Level == "country" && n.ID != "US" {
+			places = append(places, n.ID)
+		}
+	}
+	all := []string{trees.AllSegments}
+	f := store.Facts{
+		Territories: trees.Territories(), Segments: trees.Segments(),
+		Departments: []store.Department{{ID: "nobody", Name: "Nobody"}},
+	}
+	makers := store.SubjectFact{ID: maker, Kind: crm.KindPerson, Roles: []string{"manager"}, Clearance: 9, Territories: []string{trees.World}, Segments: all}
+	for _, g := range grounds {
+		if only := os.Getenv("LEAK_GROUND"); only != "" && only != g {
+			continue
+		}
+		for _, c := range conditions {
+			if !slices.ContainsFunc(l.entities, func(e string) bool { return impossible(g, l.defs[e], c) == "" }) {
+				continue
+			}
+			s := &scenario{ground: g, cond: c, own: places[0], away: places[1], targets: map[string]*aim{}, decoys: map[string]*aim{},
+				grants: map[string]string{}, cursor: map[string]string{}, watched: map[string][]*watcher{}}
+			places = places[2:]
+			s.subject = crm.SubjectID(s.slug() + "@amer")
+			l.scenarios = append(l.scenarios, s)
+			desk, on := s.slug(), "on-"+s.slug()
+			f.Departments = append(f.Departments, store.Department{ID: desk, Name: desk}, store.Department{ID: on, Name: on})
+			makers.Departments = append(makers.Departments, on)
+			who := store.SubjectFact{ID: s.subject, Kind: crm.KindPerson, Roles: []string{"rep"}, Clearance: 5, Territories: []string{s.own}, Segments: all, Departments: []string{desk}}
+			switch {
+			case g == "load":
+				who.Kind, who.Roles, who.Territories, who.Segments = crm.KindService, []string{"loader"}, nil, nil
+				if c == denied {
+					who.Roles = nil
+				}
+			case g == "catalogue" && c == denied:
+				who.Roles = nil
+			case (g == "territory" || g == "steward") && c != denied:
+				who.Territories = append(who.Territories, s.away)
+			case g == "relationship" && c != denied:
+				f.Relationships = append(f.Relationships, store.RelationshipFact{Department: desk, On: on, Actions: []string{"read", "update"}})
+			}
+			f.Subjects = append(f.Subjects, who)
+		}
+	}
+	f.Subjects = append(f.Subjects, makers, store.SubjectFact{ID: "officer@amer", Kind: crm.KindPerson, Roles: []string{"officer"}})
+	return f
+}
+
+// fill creates targets and decoys.
+func (l *leakWorld) fill() {
+	for _, entity := range l.entities {
+		def := l.defs[entity]
+		var rows []access.NewRow
+		var made []*aim
+		for _, s := range l.scenarios {
+			if impossible(s.ground, def, s.cond) != "" && entity != "account" {
+				continue
+			}
+			for _, at := range []struct {
+				of    map[string]*aim
+				place string
+			}{{s.targets, s.away}, {s.decoys, s.own}} {
+				refs := map[string]crm.RecordID{}
+				if a := at.of["account"]; a != nil {
+					refs["account_id"] = a.id
+				}
+				a := invent(def, refs)
+				row := access.NewRow{Fields: a.fields, Territory: at.place, Segment: trees.AllSegments}
+				switch {
+				case def.Governed == crm.GovernedFromAccount:
+					row.Territory, row.Segment = "", ""
+				case s.ground == "steward":
+					row.Segment = ""
+				}
+				if s.ground == "relationship" && at.place == s.away {
+					row.Department = "on-" + s.slug()
+				}
+				rows, made = append(rows, row), append(made, a)
+				at.of[entity] = a
+			}
+		}
+		key := "maker-" + entity
+		results, err := l.door.Create(l.t.Context(), crm.Caller{Subject: maker}, access.CreateRequest{Entity: entity, Rows: rows, IdempotencyKey: key})
+		must(l.t, err)
+		for i, r := range results {
+			if r.Err != nil {
+				l.t.Fatalf("%s: %v", entity, r.Err)
+			}
+			made[i].id, made[i].version, made[i].replay = r.Record.ID, r.Record.Version, key
+		}
+	}
+}
+
+// close brings every scenario but the just revoked ones into its condition.
+func (l *leakWorld) close() {
+	ctx := l.t.Context()
+	makes, officer := crm.Caller{Subject: maker}, crm.Caller{Subject: "officer@amer"}
+	for _, s := range l.scenarios {
+		for _, entity := range l.entities {
+			target := s.targets[entity]
+			if target == nil || impossible(s.ground, l.defs[entity], s.cond) != "" {
+				continue
+			}
+			judge := func(kind crm.GrantKind, groups ...string) {
+				g, err := l.door.Judge(ctx, makes, crm.Grant{Entity: entity, Record: target.id, Kind: kind, Key: "s:" + string(s.subject), Groups: groups, Reason: "matrix"})
+				must(l.t, err)
+				s.grants[entity], target.grant = g.ID, g.ID
+			}
+			if s.ground == "share" && s.cond != denied {
+				groups := l.groups(entity)
+				if s.cond == masked {
+					groups = []string{"core"}
+				}
+				judge(crm.GrantShare, groups...)
+			}
+			if s.cond == withheld {
+				judge(crm.GrantWithhold)
+			}
+		}
+		account := s.targets["account"]
+		agree := func(effect crm.Effect, groups ...string) {
+			a, err := l.door.CreateAgreement(ctx, officer, crm.Agreement{Account: account.id, Department: s.slug(), Effect: effect,
+				Actions: []string{"read", "update"}, Groups: groups, Document: "matrix", Reason: "matrix"})
+			must(l.t, err)
+			s.agreed = a.ID
+			for _, a := range s.targets {
+				a.agreed = s.agreed
+			}
+		}
+		if s.ground == "agreement" && s.cond != denied {
+			groups := []string{"core", "commercial", "personal"}
+			if s.cond == masked {
+				groups = []string{"core"}
+			}
+			agree(crm.EffectOpen, groups...)
+		}
+		if s.cond == walled {
+			agree(crm.EffectWall)
+		}
+		switch s.cond {
+		case expired:
+			l.date(s, "now() - interval '9 days'", "now() - interval '1 day'")
+		case tomorrow:
+			l.date(s, "now() + interval '1 day'", "now() + interval '30 days'")
+		}
+	}
+}
+
+// date sets when what opens the scenario's targets holds.
+func (l *leakWorld) date(s *scenario, from, to string) {
+	set := "set valid_from = " + from + ", valid_to = " + to
+	if from == "" {
+		set = "set valid_to = " + to
+	}
+	var sql string
+	args := []any{string(s.subject)}
+	switch s.ground {
+	case "territory", "steward":
+		sql = `update fact.assignment ` + set + ` where subject = $1 and tree = 'territory' and node = $2`
+		args = append(args, s.away)
+	case "relationship":
+		sql = `update fact.relationship ` + set + ` where department = $1`
+		args = []any{s.slug()}
+	case "agreement":
+		sql = `update fact.agreement ` + set + ` where id = $1::uuid`
+		args = []any{s.agreed}
+	case "share":
+		sql = `update fact."grant" ` + set + ` where kind = 'share' and key = $1`
+		args = []any{"s:" + string(s.subject)}
+	case "catalogue", "load":
+		sql = `update fact.subject set roles = '{}' where id = $1`
+	}
+	tag, err := l.db.Exec(l.t.Context(), sql, args...)
+	must(l.t, err)
+	if tag.RowsAffected() == 0 {
+		l.t.Fatalf("%s: nothing opens it", s.slug())
+	}
+}
+
+// revoke takes away what opened the just revoked scenarios, the way it is done
+// in the field where there is one.
+func (l *leakWorld) revoke() {
+	ctx := l.t.Context()
+	for _, s := range l.scenarios {
+		if s.cond != revoked {
+			continue
+		}
+		switch s.ground {
+		case "share":
+			for _, id := range s.grants {
+				_, err := l.door.EndGrant(ctx, crm.Caller{Subject: maker}, id, "matrix")
+				must(l.t, err)
+			}
+		case "agreement":
+			_, err := l.door.EndAgreement(ctx, crm.Caller{Subject: "officer@amer"}, s.agreed, "matrix")
+			must(l.t, err)
+		default:
+			l.date(s, "", "clock_timestamp()")
+		}
+	}
+}
+
+func (l *leakWorld) groups(entity string) []string {
+	d := l.defs[entity]
+	return d.Groups()
+}
+
+// hidden are the fields of a target that its subject may not see.
+func (l *leakWorld) hidden(s *scenario, entity string) []crm.Field {
+	open, partial := s.reads()
+	var out []crm.Field
+	for _, f := range l.defs[entity].Fields {
+		if !open && (!partial || f.Group != "core") {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+var leakDeadline = 60 * time.Second
