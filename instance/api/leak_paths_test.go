@@ -322,6 +322,10 @@ func policyWays() map[string]way {
 			}
 			return []probe{ask("", ""), ask("update", ""), ask("publish", ""), ask("fly", ""), ask("read", string(maker)), ask("", "who@amer")}
 		}},
+		policyService + "ExplainRecord": {false, func(_ *leakWorld, _ *scenario, a *aim) []probe {
+			return []probe{rpc(policyService+"ExplainRecord", object{"entity": a.entity, "id": a.id})}
+		}},
+		policyService + "ExplainSubject": calls(rpc(policyService+"ExplainSubject", object{"entity": "account"}), rpc(policyService+"ExplainSubject", object{"subject": maker})),
 		policyService + "ListAgreements": calls(rpc(policyService+"ListAgreements", object{}), rpc(policyService+"ListAgreements", object{"all": true})),
 		policyService + "CreateAgreement": {false, func(l *leakWorld, _ *scenario, a *aim) []probe {
 			agree := func(account string) probe {
