@@ -30,11 +30,22 @@ type pids struct {
 // announce says that the fleet is ready: to programs by the ready file, to
 // people on the screen.
 func (r *run) announce(ctx context.Context) (ready, error) {
-	state, err := r.ready(ctx)
-	if err != nil {
-		return state, err
-	}
-	x, err := r.examples(ctx)
+	var state ready
+	var x examples
+	// An instance that is away for a moment is asked again: it must not end
+	// the others.
+	patient, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	err := poll(patient, 200*time.Millisecond, func() (bool, error) {
+		var err error
+		if state, err = r.ready(patient); err == nil {
+			x, err = r.examples(patient)
+		}
+		if unavailable(err) {
+			return false, nil
+		}
+		return err == nil, err
+	})
 	if err != nil {
 		return state, err
 	}
