@@ -109,7 +109,7 @@ func (s *Store) sealDecisions(ctx context.Context, tx pgx.Tx) (int, error) {
 	for _, b := range batches {
 		sealed += b.Decisions
 		q.Queue(`insert into meridian.decision_batch (writer, sequence, root, decisions, ids, leaves, records, content, previous, hash)
-			values ($1, $2, $3, $4, $5, $6, $7::text[]::uuid[], $8, $9, $10)`,
+			values ($1, $2, $3, $4, $5, $6, $7::uuid[], $8, $9, $10)`,
 			b.Writer, b.Sequence, b.Root, b.Decisions, b.IDs, b.Leaves, idTexts(b.Records), b.Content, b.Previous, b.Hash)
 	}
 	q.Queue("update meridian.decision_seal set xid = $1::text::xid8, id = $2", last.xid, last.id)

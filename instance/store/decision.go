@@ -61,7 +61,7 @@ func logDecisions(ctx context.Context, q queries, writer string, ds []Decision) 
 		batch.Queue(`
 			insert into meridian.decision_log
 			  (at, subject, action, entity, allowed, records, versions, refused, found, facts, reasons, bundle, stamp, execution, writer)
-			values (coalesce($1, clock_timestamp()), $2, $3, $4, $5, $6::text[]::uuid[], $7, $8::text[]::uuid[], $9, $10, $11, $12, $13, $14, $15)`,
+			values (coalesce($1, clock_timestamp()), $2, $3, $4, $5, $6::uuid[], $7, $8::uuid[], $9, $10, $11, $12, $13, $14, $15)`,
 			at, string(d.Subject), d.Action, d.Entity, d.Allowed, idTexts(d.Records), versions, idTexts(d.Refused), d.Found,
 			list(d.Facts), list(d.Reasons), d.Bundle, d.Stamp, d.Execution, writer)
 	}

@@ -21,7 +21,7 @@ type EgressHolding struct {
 // EgressHoldings reads the holdings of some records under a contract.
 func (t *Tx) EgressHoldings(ctx context.Context, contract string, ids []crm.RecordID) (map[crm.RecordID]EgressHolding, error) {
 	rows, err := t.tx.Query(ctx, `select record_id::text, exposure, held, digest from meridian.egress_holding
-		where contract = $1 and record_id = any($2::text[]::uuid[])`, contract, uuidTexts(ids))
+		where contract = $1 and record_id = any($2::uuid[])`, contract, uuidTexts(ids))
 	if err != nil {
 		return nil, pgErr(err, "holdings of %s", contract)
 	}

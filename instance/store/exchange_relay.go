@@ -190,7 +190,7 @@ func (t *Tx) Live(ctx context.Context, entity string, ids []crm.RecordID) (map[c
 	if _, ok := t.s.Definition(entity); !ok {
 		return live, nil
 	}
-	found, err := recordIDs(t.tx.Query(ctx, "select id::text from "+liveTable(entity)+" where id = any($1::text[]::uuid[])", uuidTexts(ids)))
+	found, err := recordIDs(t.tx.Query(ctx, "select id::text from "+liveTable(entity)+" where id = any($1::uuid[])", uuidTexts(ids)))
 	for _, id := range found {
 		live[id] = true
 	}
