@@ -204,13 +204,20 @@ func TestActivation(t *testing.T) {
 	if err != nil || e.Bundle != bundle.Digest() || w.door.Engine() != engine {
 		t.Errorf("decided by %s, %v", e.Bundle, err)
 	}
-	// The feed waits for older transactions, those of tests beside this one too.
-	var changes []crm.Change
-	for deadline := time.Now().Add(30 * time.Second); err == nil && len(changes) == 0 && time.Now().Before(deadline); {
+	// The feed waits for older transactions, those of tests beside this one too:
+	// what was written before may come with it or after it.
+	var told []crm.Change
+	for deadline := time.Now().Add(30 * time.Second); err == nil && len(told) == 0 && time.Now().Before(deadline); {
+		var changes []crm.Change
 		changes, _, err = w.store.Changes(t.Context(), head, 10)
+		for _, c := range changes {
+			if c.Kind == crm.ChangeBundle {
+				told = append(told, c)
+			}
+		}
 	}
-	if err != nil || len(changes) != 1 || changes[0].Kind != crm.ChangeBundle || changes[0].Actor != "officer.a@amer" {
-		t.Errorf("the feed says %+v, %v", changes, err)
+	if err != nil || len(told) != 1 || told[0].Actor != "officer.a@amer" {
+		t.Errorf("the feed says %+v, %v", told, err)
 	}
 }
 
