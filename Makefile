@@ -42,7 +42,7 @@ test-kafka: ## the whole exchange suite on real Apache Kafka 4.4 (needs java and
 bench: build ## ratios against hand-written baselines, into bench/RESULTS.md
 	$(GO) run ./bench
 
-lint: $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION) $(TOOLS)/buf-$(BUF_VERSION) ## golangci-lint, buf lint, policy tests
+lint: $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION) $(TOOLS)/buf-$(BUF_VERSION) ## golangci-lint and buf lint
 	$(TOOLS)/golangci-lint-$(GOLANGCI_VERSION) run ./...
 	$(TOOLS)/buf-$(BUF_VERSION) lint
 

@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
@@ -44,17 +42,7 @@ func accountFields(i int) map[string]crm.Value {
 // transaction that stores the same rows in tables of the same shape.
 func benchCreate(ctx context.Context, w *world) ([]measure, error) {
 	n := w.nodes["amer"]
-	create := func(i int) error {
-		body, err := json.Marshal(map[string]any{"fields": accountFields(10_000_000 + i)})
-		if err != nil {
-			return err
-		}
-		req, err := w.request(ctx, n, rep, http.MethodPost, "/api/v1/account", body)
-		if err != nil {
-			return err
-		}
-		return w.send(req, http.StatusCreated, nil)
-	}
+	create := func(i int) error { return w.create(ctx, n, accountFields(10_000_000+i)) }
 	if err := create(-1); err != nil { // the row that the baseline copies
 		return nil, err
 	}

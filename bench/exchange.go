@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"sync"
 	"time"
 
@@ -63,15 +61,7 @@ func benchExchange(ctx context.Context, w *world) ([]measure, error) {
 func createTexan(ctx context.Context, w *world, n *node, i int) error {
 	fields := accountFields(20_000_000 + i)
 	fields["state"] = crm.String("TX")
-	body, err := json.Marshal(map[string]any{"fields": fields})
-	if err != nil {
-		return err
-	}
-	req, err := w.request(ctx, n, rep, http.MethodPost, "/api/v1/account", body)
-	if err != nil {
-		return err
-	}
-	return w.send(req, http.StatusCreated, nil)
+	return w.create(ctx, n, fields)
 }
 
 // recorded are the times of the Texan companies in an instance's history.

@@ -236,3 +236,16 @@ func (w *world) send(req *http.Request, want int, out any) error {
 	}
 	return json.Unmarshal(text, out)
 }
+
+// create creates one account through the API as the rep.
+func (w *world) create(ctx context.Context, n *node, fields map[string]crm.Value) error {
+	body, err := json.Marshal(map[string]any{"fields": fields})
+	if err != nil {
+		return err
+	}
+	req, err := w.request(ctx, n, rep, http.MethodPost, "/api/v1/account", body)
+	if err != nil {
+		return err
+	}
+	return w.send(req, http.StatusCreated, nil)
+}
