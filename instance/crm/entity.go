@@ -17,7 +17,19 @@ type Field struct {
 	Reference      string   // target entity of a reference field
 	Group          string   // field group; revealed or hidden together
 	Classification string   // for people and reports: public, internal, personal, ...
+	Mask           Mask     // what is left of it where its group is masked
 }
+
+// Mask is what is left of a field where policy shows its group in masked form.
+type Mask string
+
+// The kinds of mask. Hide is the default: nothing is left.
+const (
+	MaskHide     Mask = ""
+	MaskLastFour Mask = "last_four" // of a string: dots and its last four characters, dots alone if it has fewer than eight
+	MaskYear     Mask = "year"      // of a date or timestamp: the first of January of its year
+	MaskBand     Mask = "band"      // of a number: the power of ten at or below it, with its sign; 0 for 0
+)
 
 // Governance says where an entity's records take their governance from.
 type Governance string
@@ -77,6 +89,13 @@ var governanceColumns = []string{
 	"jurisdiction", "version", "created", "updated", "withheld", "pinned",
 }
 
+// masks are the types that each mask is for.
+var masks = map[Mask][]Type{
+	MaskLastFour: {TypeString},
+	MaskYear:     {TypeDate, TypeTimestamp},
+	MaskBand:     {TypeInteger, TypeDecimal},
+}
+
 var fieldName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,58}$`)
 
 // Validate reports the first rule the definition breaks.
@@ -101,6 +120,8 @@ func (d Definition) Validate() error {
 			return FieldErrorf(f.Name, "entity %s: only strings have an enum", d.Entity)
 		case !slices.Contains([]Type{TypeString, TypeInteger, TypeDecimal, TypeBoolean, TypeTimestamp, TypeDate, TypeReference, TypeList}, f.Type):
 			return FieldErrorf(f.Name, "entity %s: unknown type %q", d.Entity, f.Type)
+		case !slices.Contains(masks[f.Mask], f.Type) && f.Mask != MaskHide:
+			return FieldErrorf(f.Name, "entity %s: a %s has no mask %q; last_four is for strings, year for dates and timestamps, band for numbers", d.Entity, f.Type, f.Mask)
 		}
 		seen[f.Name] = true
 	}

@@ -14,20 +14,25 @@ const (
 // Forever is the end of a fact without an end.
 var Forever = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
 
-// Agreement opens or walls off an account for a department from From until To
-// (half-open, database time).
+// Agreement opens or walls off an account, or all records of an area, for a
+// department from From until To (half-open, database time). It names an account
+// or an area, never both: an area is a territory, a segment, a department whose
+// records they are, or several of these, which must then all match.
 type Agreement struct {
-	ID         string
-	Account    RecordID
-	Department string // "dach-sales", or "emea/dach-sales" for another instance's
-	Effect     Effect
-	Actions    []string // what it opens; read and publish if empty. A wall closes all
-	Groups     []string // groups it reveals; core if empty
-	From, To   time.Time
-	Document   string // where the paper lies
-	Reason     string
-	By         SubjectID
-	Ended      bool
+	ID           string
+	Account      RecordID // NoAccount: about an area
+	Territory    string   // root of a subtree; "" for any
+	Segment      string   // root of a subtree; "" for any
+	OnDepartment string   // whose records; "" for any
+	Department   string   // "dach-sales", or "emea/dach-sales" for another instance's
+	Effect       Effect
+	Actions      []string // what it opens; read and publish if empty. A wall closes all
+	Groups       []string // groups it reveals; core if empty
+	From, To     time.Time
+	Document     string // where the paper lies
+	Reason       string
+	By           SubjectID
+	Ended        bool
 }
 
 // Validate reports the first rule the agreement breaks.

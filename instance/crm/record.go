@@ -81,7 +81,8 @@ type Governed struct {
 }
 
 // Record is a record as one subject may see it: hidden groups are named in
-// Withheld and their fields are absent from Fields.
+// Withheld and their fields are absent from Fields. Fields of a group in Masked
+// stand in the form that their Mask says; those that have none are absent.
 type Record struct {
 	Entity  string
 	ID      RecordID
@@ -89,6 +90,7 @@ type Record struct {
 	Governed
 	Fields   map[string]Value
 	Withheld []string
+	Masked   []string
 }
 
 // Op is what happened to a record. It is always explicit: an empty value

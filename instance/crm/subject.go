@@ -1,5 +1,7 @@
 package crm
 
+import "time"
+
 // SubjectID names who asks: "rep.west@amer", "loader@amer".
 type SubjectID string
 
@@ -58,5 +60,21 @@ type Subject struct {
 	Groups        []string       `json:"groups"`        // an instance's contract: groups it may hold
 	Jurisdictions []string       `json:"jurisdictions"` // an instance's contract: jurisdictions it may hold; "*" for all
 	Purpose       string         `json:"purpose"`
-	Stamp         int64          `json:"-"` // access stamp the subject was loaded under
+	Areas         []Area         `json:"areas"` // agreements about more than one account that name its departments
+	Stamp         int64          `json:"-"`     // access stamp the subject was loaded under
+	Bundle        string         `json:"-"`     // digest of the bundle in force under that stamp
+}
+
+// Area is an agreement about all records of an area, as policy reads it: its
+// subtrees are expanded to every id below. Its dates may lie ahead or be over.
+type Area struct {
+	ID                    string
+	Department            string // whom it names, one of the subject's
+	Effect                Effect
+	Actions, Groups       []string
+	AnyTerritory          bool // holds in every territory; Territories is empty
+	AnySegment            bool
+	Territories, Segments []string
+	OnDepartment          string // records of this department only; "" for any
+	From, To              time.Time
 }

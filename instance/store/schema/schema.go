@@ -78,4 +78,5 @@ type field struct {
 	Reference      string   `yaml:"reference"`
 	Group          string   `yaml:"group"`
 	Classification string   `yaml:"classification"`
+	Mask           crm.Mask `yaml:"mask"`
 }
