@@ -68,7 +68,7 @@ func BenchmarkExplain(b *testing.B) {
 	g := crm.Governed{Home: "amer", Territory: "US-CA", Segment: "Financials", Account: uuids[0], Jurisdiction: "US"}
 	facts := policy.Facts{Grants: []crm.Grant{{ID: "g", Record: uuids[0], Kind: crm.GrantShare, Key: "s:rep.west@amer", From: noon, To: crm.Forever}}}
 	for b.Loop() {
-		if _, err := e.Explain(b.Context(), rep, crm.ActionRead, "account", g, uuids[0], facts, noon, groupNames); err != nil {
+		if _, err := e.Explain(b.Context(), rep, crm.ActionRead, crm.Record{Entity: "account", ID: uuids[0], Governed: g}, facts, noon, groupNames); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -24,14 +24,18 @@ func (e *Engine) ByGround(ctx context.Context, s crm.Subject, a crm.Action, enti
 	ask, shared := askTerm(s, a, entity), &pool{}
 	var closes []expr
 	for _, g := range e.grounds {
-		cond, err := g.residual(ctx, g.says, shared, ask, nil)
-		if err != nil {
-			return nil, crm.Errorf(crm.Internal, "policy %.12s, ground %s: %w", e.Digest(), g.name, err)
+		var any []expr
+		for _, known := range g.known(s) {
+			cond, err := g.residual(ctx, g.says, shared, input{ask: ask, fact: known.row})
+			if err != nil {
+				return nil, crm.Errorf(crm.Internal, "policy %.12s, ground %s: %w", e.Digest(), g.name, err)
+			}
+			any = append(any, opening{g, known.row, cond}.over(entity, cond))
 		}
-		if cond == constant(false) {
+		over := or(any...)
+		if over == constant(false) {
 			continue
 		}
-		over := opening{g, cond}.over(entity, cond)
 		if !g.opens {
 			closes = append(closes, over)
 			continue

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"strconv"
 	"sync"
+	"time"
 
 	"meridian/instance/crm"
 )
@@ -46,6 +47,17 @@ func keyOf(s crm.Subject, a crm.Action, entity string, groups []string) key {
 	for _, r := range s.Relationships {
 		text(r.Department)
 		texts(r.Actions)
+	}
+	for _, x := range s.Areas {
+		for _, v := range []string{
+			x.Department, string(x.Effect), strconv.FormatBool(x.AnyTerritory), strconv.FormatBool(x.AnySegment), x.OnDepartment,
+			x.From.UTC().Format(time.RFC3339Nano), x.To.UTC().Format(time.RFC3339Nano),
+		} {
+			text(v)
+		}
+		for _, vs := range [][]string{x.Actions, x.Groups, x.Territories, x.Segments} {
+			texts(vs)
+		}
 	}
 	return key{s.ID, a, entity, sha256.Sum256(b)}
 }

@@ -59,7 +59,7 @@ func (t *translator) compare(l operand, op string, r operand) (expr, error) {
 	case ordered && l.kind != kindInt && l.kind != kindTime && l.kind != kindText:
 		return nil, fmt.Errorf("%s has no order", l.name)
 	}
-	left, right := l.text, any(nil)
+	left, right := test{l.part}, any(nil)
 	if r.isColumn() {
 		switch {
 		case r.array:
@@ -67,11 +67,11 @@ func (t *translator) compare(l operand, op string, r operand) (expr, error) {
 		case r.nullable:
 			return nil, fmt.Errorf("%s may be null; compare it with a known value", r.name)
 		case l.kind == r.kind:
-			right = r.text
+			right = r.part
 		case !ordered && l.kind == kindUUID && r.kind == kindText:
-			left, right = left+"::text", r.text
+			left, right = append(left, "::text"), r.part
 		case !ordered && l.kind == kindText && r.kind == kindUUID:
-			right = r.text + "::text"
+			return append(left, " "+op+" ", r.part, "::text"), nil
 		default:
 			return nil, fmt.Errorf("%s is %s and %s is %s", l.name, l.kind, r.name, r.kind)
 		}
@@ -83,9 +83,9 @@ func (t *translator) compare(l operand, op string, r operand) (expr, error) {
 		right = t.pool.add(v, string(l.kind))
 	}
 	if ordered && l.kind == kindText { // Rego orders text by its bytes
-		left += ` collate "C"`
+		left = append(left, ` collate "C"`)
 	}
-	return test{left + " " + op + " ", right}, nil
+	return append(left, " "+op+" ", right), nil
 }
 
 // emptiness compares a list with the empty list, the only one it has an order
@@ -95,7 +95,7 @@ func (t *translator) emptiness(l operand, op string, r operand) (expr, error) {
 	if !ok || list.Len() != 0 || (op != "=" && op != "<>") || l.nullable {
 		return nil, fmt.Errorf("a list is compared with [] only; use `in` for its elements")
 	}
-	return test{"cardinality(" + l.text + ") " + op + " 0"}, nil
+	return test{"cardinality(", l.part, ") " + op + " 0"}, nil
 }
 
 // member is `l in r`.
@@ -108,7 +108,7 @@ func (t *translator) member(l, r operand) (expr, error) {
 		if err != nil {
 			return nil, err
 		}
-		return test{t.pool.add(v, string(r.kind)), " = any(" + r.text + ")"}, nil
+		return test{t.pool.add(v, string(r.kind)), " = any(", r.part, ")"}, nil
 	}
 	var elements []ast.Value
 	collect := func(x *ast.Term) { elements = append(elements, x.Value) }
@@ -138,7 +138,7 @@ func (t *translator) member(l, r operand) (expr, error) {
 	if err != nil {
 		return nil, err
 	}
-	return test{l.text + " = any(", p, ")"}, nil
+	return test{l.part, " = any(", p, ")"}, nil
 }
 
 // list binds elements as one array.
@@ -174,7 +174,7 @@ func (t *translator) prefix(l, r operand) (expr, error) {
 	if err != nil {
 		return nil, err
 	}
-	return test{"starts_with(" + l.text + ", ", t.pool.add(v, string(kindText)), ")"}, nil
+	return test{"starts_with(", l.part, ", ", t.pool.add(v, string(kindText)), ")"}, nil
 }
 
 func holds(c int, op string) bool {

@@ -10,9 +10,9 @@ import (
 // that mean the same for null in Rego and in SQL are taken.
 func TestNullableColumns(t *testing.T) {
 	tr := newTranslator(nil, &pool{})
-	maybe := operand{column: column{name: "x", kind: kindInt, nullable: true}, text: "r.x"}
-	lists := operand{column: column{name: "xs", kind: kindInt, array: true, nullable: true}, text: "r.xs"}
-	never := operand{column: column{name: "n", kind: kindInt}, text: "r.n"}
+	maybe := operand{column: column{name: "x", kind: kindInt, nullable: true}, part: "r.x"}
+	lists := operand{column: column{name: "xs", kind: kindInt, array: true, nullable: true}, part: "r.xs"}
+	never := operand{column: column{name: "n", kind: kindInt}, part: "r.n"}
 	one := operand{val: ast.Number("1")}
 	for _, op := range []string{"=", "<>", "<", "<=", ">", ">="} {
 		for name, sides := range map[string][2]operand{"constant": {maybe, one}, "mirrored": {one, maybe}, "column": {maybe, never}} {

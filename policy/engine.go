@@ -19,6 +19,7 @@ type Engine struct {
 	grounds []ground // those that open first, and those without facts first among them
 	permit  rego.PreparedEvalQuery
 	cache   *cache
+	defs    []crm.Definition // entities whose fields rules may read
 }
 
 // ground is one way to open or close a record.
@@ -26,9 +27,11 @@ type ground struct {
 	name    string
 	text    string
 	opens   bool
-	facts   *facts // nil if it looks at the record alone
-	says    function
-	reveals function // only of those that open
+	facts   *facts // which only the database knows; nil if it looks at none
+	areas   bool   // it looks at the subject's areas, which are known
+	says    *function
+	reveals *function // only of those that open
+	masks   *function // of those that open, if they have one
 }
 
 // function is one function of the bundle, ready for an unknown row and for a
@@ -40,8 +43,10 @@ type function struct {
 
 // New compiles b strictly. It refuses a bundle any of whose filters does not
 // translate, as an Invalid error that lists every problem.
-func New(ctx context.Context, b *Bundle) (*Engine, error) {
-	e, problems := activate(ctx, b)
+//
+// defs are the entities whose fields rules may read.
+func New(ctx context.Context, b *Bundle, defs ...crm.Definition) (*Engine, error) {
+	e, problems := activate(ctx, b, defs)
 	if len(problems) > 0 {
 		err := crm.Errorf(crm.Invalid, "the bundle cannot be activated: %s", problems[0])
 		err.Reasons = problems
@@ -51,13 +56,13 @@ func New(ctx context.Context, b *Bundle) (*Engine, error) {
 }
 
 // Check lists what keeps a bundle from being activated; empty when nothing does.
-func Check(ctx context.Context, b *Bundle) []string {
-	_, problems := activate(ctx, b)
+func Check(ctx context.Context, b *Bundle, defs ...crm.Definition) []string {
+	_, problems := activate(ctx, b, defs)
 	return problems
 }
 
-func activate(ctx context.Context, b *Bundle) (*Engine, []string) {
-	e, problems := compile(ctx, b)
+func activate(ctx context.Context, b *Bundle, defs []crm.Definition) (*Engine, []string) {
+	e, problems := compile(ctx, b, defs)
 	if len(problems) == 0 {
 		problems = e.rehearse(ctx)
 	}
@@ -65,7 +70,7 @@ func activate(ctx context.Context, b *Bundle) (*Engine, []string) {
 }
 
 // compile makes an engine of b, without proof that its filters translate.
-func compile(ctx context.Context, b *Bundle) (e *Engine, problems []string) {
+func compile(ctx context.Context, b *Bundle, defs []crm.Definition) (e *Engine, problems []string) {
 	defer func() {
 		if p := recover(); p != nil {
 			e, problems = nil, []string{fmt.Sprintf("the compiler panicked: %v", p)}
@@ -86,12 +91,15 @@ func compile(ctx context.Context, b *Bundle) (e *Engine, problems []string) {
 	if problems = lint(c, declared); len(problems) > 0 {
 		return nil, problems
 	}
-	e = &Engine{bundle: b, cache: newCache(cacheSize)}
+	e = &Engine{bundle: b, defs: defs, cache: newCache(cacheSize)}
 	for _, d := range declared {
-		g := ground{name: d.name, text: d.text, opens: d.opens, facts: factTables[d.fact]}
+		g := ground{name: d.name, text: d.text, opens: d.opens, facts: factTables[d.fact], areas: d.fact == areaFact}
 		var err error
-		if g.says, err = prepare(ctx, c, d.name, d.args()); err == nil && d.opens {
-			g.reveals, err = prepare(ctx, c, d.name+"_reveals", append(d.args(), "group"))
+		if g.says, err = d.prepare(ctx, c, d.name, d.args()); err == nil && d.opens {
+			g.reveals, err = d.prepare(ctx, c, d.name+"_reveals", d.groupArgs())
+		}
+		if err == nil && d.opens && d.hasMasks(c) {
+			g.masks, err = d.prepare(ctx, c, d.name+"_masks", d.groupArgs())
 		}
 		if err != nil {
 			problems = append(problems, err.Error())
@@ -119,6 +127,14 @@ func (d declaration) args() []string {
 	return []string{"ask", "record", "now"}
 }
 
+// groupArgs are the arguments of its functions about a field group.
+func (d declaration) groupArgs() []string { return append(d.args(), "group") }
+
+// hasMasks reports whether the ground shows groups masked; it need not.
+func (d declaration) hasMasks(c *ast.Compiler) bool {
+	return len(c.GetRulesExact(ast.MustParseRef("data.meridian.rules."+d.name+"_masks"))) > 0
+}
+
 // declarations reads data.meridian.rules.grounds.
 func declarations(ctx context.Context, c *ast.Compiler) (ds []declaration, problems []string) {
 	var v any
@@ -144,7 +160,7 @@ func declarations(ctx context.Context, c *ast.Compiler) (ds []declaration, probl
 		if !d.opens && attrs["effect"] != "closes" {
 			problems = append(problems, fmt.Sprintf("ground %s: the effect is opens or closes", name))
 		}
-		if saysFact && factTables[d.fact] == nil {
+		if saysFact && !slices.Contains(factNames(), d.fact) {
 			problems = append(problems, fmt.Sprintf("ground %s: there are no facts of this kind; known are %s", name, strings.Join(factNames(), " ")))
 		}
 		if d.text == "" {
@@ -162,24 +178,32 @@ func (d declaration) rank() int {
 	if !d.opens {
 		n = 2
 	}
-	if d.fact != "" {
+	if factTables[d.fact] != nil {
 		n++
 	}
 	return n
 }
 
 // unknowns is what only the database knows when a filter is made.
-var unknowns = []*ast.Term{ast.MustParseTerm("input.record"), ast.MustParseTerm("input.fact"), ast.MustParseTerm("input.now")}
+func (d declaration) unknowns() []*ast.Term {
+	us := []*ast.Term{ast.MustParseTerm("input.record"), ast.MustParseTerm("input.now")}
+	if d.fact != areaFact {
+		us = append(us, ast.MustParseTerm("input.fact"))
+	}
+	return us
+}
 
-func prepare(ctx context.Context, c *ast.Compiler, name string, args []string) (f function, err error) {
+func (d declaration) prepare(ctx context.Context, c *ast.Compiler, name string, args []string) (*function, error) {
 	query := "data.meridian.rules." + name + "(input." + strings.Join(args, ", input.") + ")"
-	if f.partial, err = rego.New(rego.Compiler(c), rego.Query(query), rego.ParsedUnknowns(unknowns)).PrepareForPartial(ctx); err != nil {
-		return function{}, fmt.Errorf("%s: %w", name, err)
+	partial, err := rego.New(rego.Compiler(c), rego.Query(query), rego.ParsedUnknowns(d.unknowns())).PrepareForPartial(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	if f.eval, err = rego.New(rego.Compiler(c), rego.Query(query)).PrepareForEval(ctx); err != nil {
-		return function{}, fmt.Errorf("%s: %w", name, err)
+	eval, err := rego.New(rego.Compiler(c), rego.Query(query)).PrepareForEval(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return f, nil
+	return &function{partial, eval}, nil
 }
 
 // Digest names the bundle.

@@ -215,7 +215,7 @@ func TestEngineIsSafeForConcurrentUse(t *testing.T) {
 					t.Errorf("stamp %d: %v", s.Stamp, err)
 				}
 				g := crm.Governed{Territory: "US-CA", Segment: "Financials", Account: uuids[0], Sensitivity: 2}
-				if d, err := e.Explain(t.Context(), s, crm.ActionRead, "account", g, uuids[0], policy.Facts{}, noon, groupNames); err != nil || !d.Allowed {
+				if d, err := e.Explain(t.Context(), s, crm.ActionRead, crm.Record{Entity: "account", ID: uuids[0], Governed: g}, policy.Facts{}, noon, groupNames); err != nil || !d.Allowed {
 					t.Errorf("explain: %v %v", d, err)
 				}
 				if ok, err := e.Permit(t.Context(), officer, "policy.read"); err != nil || !ok {
@@ -236,7 +236,7 @@ func TestCancelledQuestionsFail(t *testing.T) {
 	if err == nil || f.Where(&policy.Args{}) != "false" {
 		t.Errorf("a filter: %v", err)
 	}
-	if d, err := e.Explain(ctx, rep, crm.ActionRead, "account", crm.Governed{}, uuids[0], policy.Facts{}, noon, nil); err == nil || d.Allowed {
+	if d, err := e.Explain(ctx, rep, crm.ActionRead, crm.Record{Entity: "account", ID: uuids[0]}, policy.Facts{}, noon, nil); err == nil || d.Allowed {
 		t.Errorf("a decision: %v", err)
 	}
 	if ok, err := e.Permit(ctx, officer, "policy.read"); err == nil || ok {
@@ -282,7 +282,7 @@ func TestExplainNamesGroundsAndFacts(t *testing.T) {
 		{"an agreement publishes", emea, crm.ActionPublish, g, policy.Facts{Agreements: []crm.Agreement{open}}, now,
 			policy.Decision{Allowed: true, Opens: []policy.Reason{reason("agreement", "a1")}, Revealed: []string{"core"}, Withheld: []string{"commercial", "personal"}}},
 	} {
-		d, err := e.Explain(t.Context(), c.s, c.a, "contact", c.g, contact, c.facts, c.now, groupNames)
+		d, err := e.Explain(t.Context(), c.s, c.a, crm.Record{Entity: "contact", ID: contact, Governed: c.g}, c.facts, c.now, groupNames)
 		if err != nil {
 			t.Errorf("%s: %v", c.name, err)
 			continue

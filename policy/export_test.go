@@ -4,11 +4,15 @@ import (
 	"context"
 	"slices"
 	"strings"
+
+	"meridian/instance/crm"
 )
 
 // Compile makes an engine without the rehearsal; a generated bundle that does
 // not translate for a subject is found when its filter is made.
-func Compile(ctx context.Context, b *Bundle) (*Engine, []string) { return compile(ctx, b) }
+func Compile(ctx context.Context, b *Bundle, defs ...crm.Definition) (*Engine, []string) {
+	return compile(ctx, b, defs)
+}
 
 // Mutants break a filter as a faulty translator would. The oracle has to catch
 // every one.
@@ -67,10 +71,7 @@ var Mutants = map[string]func(Filter) Filter{
 	"ended facts": func(f Filter) Filter {
 		return f.each(func(e expr) expr {
 			if x, ok := e.(exists); ok {
-				all := *x.facts
-				all.current = "true"
-				x.facts = &all
-				return x
+				return everRecorded{x}
 			}
 			return e
 		})
@@ -111,6 +112,13 @@ var Mutants = map[string]func(Filter) Filter{
 		f.reveals = reveals
 		return f
 	},
+}
+
+// everRecorded is an exists over facts that were superseded too.
+type everRecorded struct{ exists }
+
+func (e everRecorded) sql(a *Args) string {
+	return strings.ReplaceAll(e.exists.sql(a), a.recording(), "true")
 }
 
 func shortened(op string) func(expr) expr {

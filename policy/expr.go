@@ -54,8 +54,11 @@ func sameValue(a, b any) bool {
 	return a == b
 }
 
-// test is one comparison: SQL text around parameters.
-type test []any // string or *param
+// clock is the place of the time in a test.
+type clock struct{}
+
+// test is one comparison: SQL text around parameters and the time.
+type test []any // string, *param or clock
 
 func (t test) sql(a *Args) string {
 	var b strings.Builder
@@ -65,6 +68,8 @@ func (t test) sql(a *Args) string {
 			b.WriteString(p)
 		case *param:
 			b.WriteString(a.param(p))
+		case clock:
+			b.WriteString(a.now())
 		}
 	}
 	return b.String()
@@ -95,7 +100,7 @@ func (n negation) sql(a *Args) string {
 	return "(" + s + " is not true)"
 }
 
-// exists holds if a current fact about the row satisfies cond. There is exactly
+// exists holds if a recorded fact about the row satisfies cond. There is exactly
 // one fact row in cond: this is the only place that quantifies facts.
 type exists struct {
 	facts *facts
@@ -104,7 +109,7 @@ type exists struct {
 }
 
 func (e exists) sql(a *Args) string {
-	return "exists (select from " + e.facts.from + " where " + e.on + " and " + e.facts.current + " and " + e.cond.sql(a) + ")"
+	return "exists (select from " + e.facts.from + " where " + e.on + " and " + a.recording() + " and " + e.cond.sql(a) + ")"
 }
 
 func and(terms ...expr) expr { return join("and", constant(true), terms) }
@@ -220,7 +225,7 @@ func not(t expr) expr {
 	return negation{t}
 }
 
-// anyFact holds if one current fact about the row satisfies cond. A fact may
+// anyFact holds if one recorded fact about the row satisfies cond. A fact may
 // name the row by several keys; each has an exists of its own, so that the
 // database can use an index or a hash for each.
 func anyFact(f *facts, entity string, cond expr) expr {

@@ -3,8 +3,8 @@ package policy
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
-	"strconv"
 
 	"meridian/instance/crm"
 
@@ -20,6 +20,7 @@ type Filter struct {
 	opens   expr // must hold; nil in the zero value
 	closes  expr // and must not
 	reveals map[string]expr
+	masks   map[string]expr // nil but for reading by people and services
 }
 
 // Stamp is the access stamp the filter was made under.
@@ -49,6 +50,17 @@ func (f Filter) Reveals(group string, a *Args) string {
 	return e.sql(a)
 }
 
+// Masks is the boolean SQL that says whether a field group may be shown masked
+// on a row that satisfies Where and does not satisfy Reveals of the group; it
+// means nothing on other rows. It is "false" for an unknown group.
+func (f Filter) Masks(group string, a *Args) string {
+	e, ok := f.masks[group]
+	if !ok {
+		return constant(false).sql(a)
+	}
+	return e.sql(a)
+}
+
 // Branches are the alternatives of Where one by one, for a UNION in which each
 // can use an index of its own: a row is reached if it satisfies one of include
 // and (exclude) is not true. Without include nothing is reached.
@@ -64,6 +76,24 @@ func (f Filter) Branches(a *Args) (include []string, exclude string) {
 		include = append(include, x.sql(a))
 	}
 	return include, f.closes.sql(a)
+}
+
+// Same reports whether two filters are the same SQL with the same values: they
+// show the same rows, groups and masks, whatever the records and facts are.
+func (f Filter) Same(o Filter) bool {
+	text := func(f Filter) (sql []string, values []any) {
+		var a Args
+		sql = append(sql, f.Where(&a))
+		for _, shown := range []map[string]expr{f.reveals, f.masks} {
+			for _, g := range slices.Sorted(maps.Keys(shown)) {
+				sql = append(sql, g, shown[g].sql(&a))
+			}
+		}
+		return sql, a.Values()
+	}
+	sql, values := text(f)
+	otherSQL, otherValues := text(o)
+	return slices.Equal(sql, otherSQL) && slices.EqualFunc(values, otherValues, sameValue)
 }
 
 // Filter is what s may do a to in entity; groups are the entity's field
@@ -83,11 +113,22 @@ func (e *Engine) Filter(ctx context.Context, s crm.Subject, a crm.Action, entity
 	return f, nil
 }
 
-// opening is a ground that may open a record, with the condition on the record
-// and, if the ground has facts, on one fact row.
+// opening is a ground that may open a record, for one fact where facts are
+// known, with the condition on the record and, if only the database knows the
+// ground's facts, on one fact row.
 type opening struct {
 	ground
+	fact *ast.Term // nil unless the ground's facts are known
 	cond expr
+}
+
+// known are the facts that a ground is asked about one by one; a ground whose
+// facts only the database knows, or that has none, is asked once without.
+func (g ground) known(s crm.Subject) []fact {
+	if !g.areas {
+		return []fact{{}}
+	}
+	return areaFacts(s)
 }
 
 func (o opening) over(entity string, cond expr) expr {
@@ -108,41 +149,63 @@ func (e *Engine) filter(ctx context.Context, s crm.Subject, a crm.Action, entity
 	var closes []expr
 	shared := &pool{}
 	for _, g := range e.grounds {
-		cond, err := g.residual(ctx, g.says, shared, ask, nil)
-		if err != nil {
-			return Filter{}, err
-		}
-		switch o := (opening{g, cond}); {
-		case cond == constant(false): // never for this subject
-		case g.opens:
-			openings = append(openings, o)
-		default:
-			closes = append(closes, o.over(entity, cond))
+		for _, known := range g.known(s) {
+			cond, err := g.residual(ctx, g.says, shared, input{ask: ask, fact: known.row})
+			if err != nil {
+				return Filter{}, err
+			}
+			switch o := (opening{g, known.row, cond}); {
+			case cond == constant(false): // never for this subject
+			case g.opens:
+				openings = append(openings, o)
+			default:
+				closes = append(closes, o.over(entity, cond))
+			}
 		}
 	}
 	var opens []expr
 	for _, o := range openings {
 		opens = append(opens, o.over(entity, o.cond))
 	}
-	f = Filter{digest: e.Digest(), stamp: s.Stamp, opens: or(opens...), closes: or(closes...), reveals: map[string]expr{}}
+	f = Filter{digest: e.Digest(), stamp: s.Stamp, opens: or(opens...), closes: or(closes...), reveals: map[string]expr{}, masks: map[string]expr{}}
 	for _, group := range groups {
-		shown, err := e.revealed(ctx, openings, opens, entity, ask, group, shared)
+		withheld := test{shared.add(group, string(kindText)), " = any(r.withheld)"} // the origin did not send the group
+		in := input{ask: ask, group: ast.StringTerm(group)}
+		shown, err := showing(ctx, openings, opens, entity, in, func(g ground) *function { return g.reveals }, shared)
 		if err != nil {
 			return Filter{}, err
 		}
-		withheld := test{shared.add(group, string(kindText)), " = any(r.withheld)"}
-		f.reveals[group] = and(shown, not(withheld)) // the origin did not send the group
+		f.reveals[group] = and(shown, not(withheld))
+		if !masking(s, a) {
+			continue
+		}
+		if shown, err = showing(ctx, openings, opens, entity, in, func(g ground) *function { return g.masks }, shared); err != nil {
+			return Filter{}, err
+		}
+		f.masks[group] = and(shown, not(withheld))
 	}
 	return f, nil
 }
 
-// revealed says on which rows one of the openings shows the group. The fact
-// that opens and the fact that reveals are the same row.
-func (e *Engine) revealed(ctx context.Context, openings []opening, opens []expr, entity string, ask *ast.Term, group string, shared *pool) (expr, error) {
+// masking reports whether groups may be shown masked at all. What is written,
+// and what leaves for another instance, is whole or absent.
+func masking(s crm.Subject, a crm.Action) bool {
+	return a == crm.ActionRead && s.Kind != crm.KindInstance
+}
+
+// showing says on which rows one of the openings shows a group, by the function
+// that which picks. The fact that opens and the fact that shows are the same.
+func showing(ctx context.Context, openings []opening, opens []expr, entity string, in input, which func(ground) *function, shared *pool) (expr, error) {
 	everywhere := len(openings) > 0
 	var shown []expr
 	for i, o := range openings {
-		cond, err := o.residual(ctx, o.reveals, shared, ask, ast.StringTerm(group))
+		f := which(o.ground)
+		if f == nil {
+			everywhere = false
+			continue
+		}
+		in.fact = o.fact
+		cond, err := o.residual(ctx, f, shared, in)
 		switch {
 		case err != nil:
 			return nil, err
@@ -159,14 +222,26 @@ func (e *Engine) revealed(ctx context.Context, openings []opening, opens []expr,
 	return or(shown...), nil
 }
 
+// input is what a ground's functions are called with, as far as it is known.
+type input struct{ ask, record, fact, now, group *ast.Term }
+
+func (in input) object() ast.Object {
+	pairs := make([][2]*ast.Term, 0, 5)
+	for _, part := range []struct {
+		name  string
+		value *ast.Term
+	}{{"ask", in.ask}, {"record", in.record}, {"fact", in.fact}, {"now", in.now}, {"group", in.group}} {
+		if part.value != nil {
+			pairs = append(pairs, [2]*ast.Term{ast.StringTerm(part.name), part.value})
+		}
+	}
+	return ast.NewObject(pairs...)
+}
+
 // residual is what a function of the ground says of a row that only the
 // database knows.
-func (g ground) residual(ctx context.Context, f function, shared *pool, ask, group *ast.Term) (expr, error) {
-	in := [][2]*ast.Term{{ast.StringTerm("ask"), ask}}
-	if group != nil {
-		in = append(in, [2]*ast.Term{ast.StringTerm("group"), group})
-	}
-	pq, err := f.partial.Partial(ctx, rego.EvalParsedInput(ast.NewObject(in...)))
+func (g ground) residual(ctx context.Context, f *function, shared *pool, in input) (expr, error) {
+	pq, err := f.partial.Partial(ctx, rego.EvalParsedInput(in.object()))
 	if err = interrupted(ctx, err); err != nil {
 		return nil, fmt.Errorf("ground %s: %w", g.name, err)
 	}
@@ -185,64 +260,4 @@ func interrupted(ctx context.Context, err error) error {
 		return context.Cause(ctx)
 	}
 	return err
-}
-
-// askTerm is who asks and for what, as rules see it.
-func askTerm(s crm.Subject, a crm.Action, entity string) *ast.Term {
-	return object("subject", subjectTerm(s), "action", ast.StringTerm(string(a)), "entity", ast.StringTerm(entity))
-}
-
-// subjectTerm is the subject as rules see it. The reserved id of an absent
-// territory, segment or department is no membership, whatever the facts say.
-func subjectTerm(s crm.Subject) *ast.Term {
-	relationships := make([]*ast.Term, 0, len(s.Relationships))
-	for _, r := range s.Relationships {
-		if r.Department != crm.Unassigned {
-			relationships = append(relationships, object("department", ast.StringTerm(r.Department), "actions", texts(r.Actions)))
-		}
-	}
-	return object(
-		"id", ast.StringTerm(string(s.ID)),
-		"kind", ast.StringTerm(string(s.Kind)),
-		"instance", ast.StringTerm(s.Instance),
-		"roles", texts(s.Roles),
-		"clearance", number(s.Clearance),
-		"territories", texts(assigned(s.Territories)),
-		"segments", texts(assigned(s.Segments)),
-		"all_segments", ast.BooleanTerm(s.AllSegments),
-		"departments", texts(assigned(s.Departments)),
-		"relationships", ast.ArrayTerm(relationships...),
-		"keys", texts(s.Keys),
-		"groups", texts(s.Groups),
-		"jurisdictions", texts(s.Jurisdictions),
-		"purpose", ast.StringTerm(s.Purpose),
-	)
-}
-
-func assigned(ids []string) []string {
-	if !slices.Contains(ids, crm.Unassigned) {
-		return ids
-	}
-	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return id == crm.Unassigned })
-}
-
-func texts(ss []string) *ast.Term {
-	terms := make([]*ast.Term, len(ss))
-	for i, s := range ss {
-		terms[i] = ast.StringTerm(s)
-	}
-	return ast.ArrayTerm(terms...)
-}
-
-// number is n as rules see it. ast.IntNumberTerm gives out one shared term, and
-// partial evaluation writes into the terms of its input: two callers would race.
-func number(n int) *ast.Term { return ast.NewTerm(ast.Number(strconv.Itoa(n))) }
-
-// object makes an object of names and terms in turn.
-func object(pairs ...any) *ast.Term {
-	kvs := make([][2]*ast.Term, 0, len(pairs)/2)
-	for i := 0; i < len(pairs); i += 2 {
-		kvs = append(kvs, [2]*ast.Term{ast.StringTerm(pairs[i].(string)), pairs[i+1].(*ast.Term)})
-	}
-	return ast.ObjectTerm(kvs...)
 }

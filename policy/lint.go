@@ -22,7 +22,10 @@ func lint(c *ast.Compiler, declared []declaration) []string {
 		shapes := argShapes(d.fact)
 		t.entry("data.meridian.rules."+d.name, d.args(), shapes)
 		if d.opens {
-			t.entry("data.meridian.rules."+d.name+"_reveals", append(d.args(), "group"), shapes)
+			t.entry("data.meridian.rules."+d.name+"_reveals", d.groupArgs(), shapes)
+		}
+		if d.opens && d.hasMasks(c) {
+			t.entry("data.meridian.rules."+d.name+"_masks", d.groupArgs(), shapes)
 		}
 	}
 	t.entry("data.meridian.service.permit", []string{"subject", "permission"}, argShapes(""))

@@ -171,7 +171,7 @@ func explained(t *testing.T, e *policy.Engine, s crm.Subject, a crm.Action, w wo
 		if i%explainEvery != 0 {
 			continue
 		}
-		d, err := e.Explain(t.Context(), s, a, w.entity, w.records[i], id, facts, noon, groupNames)
+		d, err := e.Explain(t.Context(), s, a, crm.Record{Entity: w.entity, ID: id, Governed: w.records[i]}, facts, noon, groupNames)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -312,10 +312,10 @@ func openRows(t testing.TB) rows {
 			pinned boolean not null, withheld text[] not null, created timestamptz not null, updated timestamptz not null);`
 	}
 	schema += `create table fact.agreement (id text, account uuid not null, department text not null, effect text not null, actions text[] not null,
-			groups text[] not null, valid_from timestamptz not null, valid_to timestamptz not null, recorded_to timestamptz not null);
+			groups text[] not null, valid_from timestamptz not null, valid_to timestamptz not null, recorded_to timestamptz not null, recorded_from timestamptz not null default '2025-01-01');
 		create index on fact.agreement (account);
 		create table fact."grant" (id text, record uuid not null, kind text not null, key text not null, groups text[] not null,
-			valid_from timestamptz not null, valid_to timestamptz not null, suspended boolean not null, recorded_to timestamptz not null);
+			valid_from timestamptz not null, valid_to timestamptz not null, suspended boolean not null, recorded_to timestamptz not null, recorded_from timestamptz not null default '2025-01-01');
 		create index on fact."grant" (record);`
 	if _, err := conn.Exec(t.Context(), strings.ReplaceAll(schema, " text not null", " text "+collation+" not null")); err != nil {
 		t.Fatal(err)

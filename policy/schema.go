@@ -55,18 +55,16 @@ var recordRow = columns(
 
 // facts is a table of facts about records.
 type facts struct {
-	from    string                       // table and alias
-	current string                       // the fact is recorded and not superseded
-	on      func(entity string) []string // how a fact names the record; any of them
-	row     row
+	from string                       // table and alias
+	on   func(entity string) []string // how a fact names the record; any of them
+	row  row
 }
 
 // factTables are the facts a ground may look at, by the name it declares.
 var factTables = map[string]*facts{
 	"agreement": {
-		from:    "fact.agreement f",
-		current: "f.recorded_to = 'infinity'",
-		on:      func(string) []string { return []string{"f.account = r.account"} },
+		from: "fact.agreement f",
+		on:   func(string) []string { return []string{"f.account = r.account"} },
 		row: columns(
 			column{name: "account", kind: kindUUID},
 			column{name: "department", kind: kindText},
@@ -78,8 +76,7 @@ var factTables = map[string]*facts{
 		),
 	},
 	"grant": {
-		from:    `fact."grant" f`,
-		current: "f.recorded_to = 'infinity'",
+		from: `fact."grant" f`,
 		on: func(entity string) []string {
 			if entity == "account" { // an account is its own account
 				return []string{"f.record = r.id"}
@@ -98,8 +95,12 @@ var factTables = map[string]*facts{
 	},
 }
 
+// areaFact is the kind of fact that is known when a filter is made: agreements
+// about an area, which come with the subject.
+const areaFact = "area"
+
 func factNames() []string {
-	var names []string
+	names := []string{areaFact}
 	for n := range factTables {
 		names = append(names, n)
 	}

@@ -41,6 +41,12 @@ func argShapes(factName string) map[string]*shape {
 	if f, ok := factTables[factName]; ok {
 		args["fact"] = rowShape(f.row)
 	}
+	if factName == areaFact {
+		args["fact"] = &shape{fields: map[string]*shape{
+			"department": scalar, "effect": scalar, "actions": list, "groups": list, "any_territory": scalar, "any_segment": scalar,
+			"territories": list, "segments": list, "on_department": scalar, "valid_from": scalar, "valid_to": scalar,
+		}}
+	}
 	return args
 }
 

@@ -217,7 +217,7 @@ func (t *translator) resolve(term *ast.Term, s scope) (ast.Value, error) {
 // operand is one side of a comparison: a column (or the time) or a constant.
 type operand struct {
 	column
-	text string    // SQL, if not a constant
+	part any       // of a test, if not a constant: a column's SQL or the clock
 	val  ast.Value // the constant
 }
 
@@ -257,12 +257,12 @@ func (t *translator) operand(v ast.Value) (operand, error) {
 	switch len(names) {
 	case 1:
 		if names[0] == "now" {
-			return operand{column: column{name: "now", kind: kindTime}, text: "statement_timestamp()"}, nil
+			return operand{column: column{name: "now", kind: kindTime}, part: clock{}}, nil
 		}
 	case 2:
 		if tb, ok := t.tables[names[0]]; ok {
 			if c, ok := tb.row[names[1]]; ok {
-				return operand{column: c, text: tb.alias + "." + c.name}, nil
+				return operand{column: c, part: tb.alias + "." + c.name}, nil
 			}
 		}
 	}

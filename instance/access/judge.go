@@ -171,12 +171,16 @@ func (d *Door) about(ctx context.Context, a asking, def crm.Definition, id crm.R
 	if err != nil {
 		return crm.Record{}, err
 	}
-	var found map[crm.RecordID]crm.Record
-	if permitted {
-		found, err = d.store.Load(ctx, def.Entity, ids)
-	} else {
-		found, err = (&plan{Door: d, asking: a, def: def}).reach(ctx, def, crm.ActionRead, ids)
+	if !permitted {
+		seen, err := (&plan{Door: d, asking: a, def: def}).reach(ctx, def, crm.ActionRead, ids)
+		if err != nil {
+			return crm.Record{}, err
+		}
+		if _, ok := seen[id]; !ok {
+			return crm.Record{}, absent()
+		}
 	}
+	found, err := d.store.Load(ctx, def.Entity, ids)
 	if err != nil {
 		return crm.Record{}, err
 	}

@@ -24,7 +24,7 @@ type question struct {
 }
 
 func (q question) decide(ctx context.Context) (policy.Decision, error) {
-	return q.engine.Explain(ctx, q.subject, q.action, q.def.Entity, q.rec.Governed, q.rec.ID, q.facts, q.now, q.def.Groups())
+	return q.engine.Explain(ctx, q.subject, q.action, q.rec, q.facts, q.now, q.def.Groups())
 }
 
 // nextSteps says what would lawfully let the subject do it. Nothing here knows
@@ -76,6 +76,11 @@ func (q question) lifted(c policy.Reason) string {
 			return fmt.Sprintf("ask an officer to end the wall on department %s", a.Department)
 		}
 	}
+	for _, a := range q.subject.Areas {
+		if a.ID == c.Fact {
+			return fmt.Sprintf("ask an officer to end the wall of an area on department %s", a.Department)
+		}
+	}
 	return "no person can lift this: " + c.Text
 }
 
@@ -84,6 +89,7 @@ func (q question) without(closes []policy.Reason) question {
 	closing := func(id string) bool {
 		return slices.ContainsFunc(closes, func(c policy.Reason) bool { return c.Fact == id })
 	}
+	q.subject.Areas = slices.DeleteFunc(slices.Clone(q.subject.Areas), func(a crm.Area) bool { return closing(a.ID) })
 	q.facts = policy.Facts{
 		Agreements: slices.DeleteFunc(slices.Clone(q.facts.Agreements), func(a crm.Agreement) bool { return closing(a.ID) }),
 		Grants:     slices.DeleteFunc(slices.Clone(q.facts.Grants), func(g crm.Grant) bool { return closing(g.ID) }),

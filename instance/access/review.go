@@ -222,8 +222,12 @@ func (d *Door) standsAlone(ctx context.Context, a asking, def crm.Definition, g 
 	if err != nil {
 		return false, err
 	}
+	whole, err := d.store.Load(ctx, def.Entity, []crm.RecordID{g.Record}) // rules may read what the giver may not
+	if err != nil {
+		return false, err
+	}
 	var answer policy.Decision
-	answer, err = a.engine.Explain(ctx, a.subject, crm.ActionShare, def.Entity, rec.Governed, g.Record, facts, now, def.Groups())
+	answer, err = a.engine.Explain(ctx, a.subject, crm.ActionShare, whole[g.Record], facts, now, def.Groups())
 	hidden := func(group string) bool { return !slices.Contains(answer.Revealed, group) }
 	return answer.Allowed && !slices.ContainsFunc(g.Groups, hidden), err
 }

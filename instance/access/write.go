@@ -248,7 +248,8 @@ func (p *plan) refusedCreation(ctx context.Context, tx *store.Tx, r *row) (refus
 	if err != nil {
 		return nil, err
 	}
-	decision, err := p.asking.engine.Explain(ctx, p.asking.subject, crm.ActionCreate, p.def.Entity, r.draft.Governed, r.draft.ID, facts, now, nil)
+	post := crm.Record{Entity: p.def.Entity, ID: r.draft.ID, Governed: r.draft.Governed, Fields: r.draft.Fields}
+	decision, err := p.asking.engine.Explain(ctx, p.asking.subject, crm.ActionCreate, post, facts, now, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -14,3 +14,6 @@ departments(ask) := {rel.department |
 }
 
 relationship_reveals(_, _, _, "core") := true
+
+# What the business amounts to they see roughly.
+relationship_masks(_, _, _, "commercial") := true

@@ -153,6 +153,11 @@ test_relationship_reveals_the_core if {
 	not rules.relationship_reveals(ask(banker, "read"), advised, now, "commercial")
 }
 
+test_relationship_masks_the_commercial_group if {
+	rules.relationship_masks(ask(banker, "read"), advised, now, "commercial")
+	not rules.relationship_masks(ask(banker, "read"), advised, now, "personal")
+}
+
 # Agreements -----------------------------------------------------------------------
 
 local := object.union(agreement, {"department": "banking"})
@@ -201,6 +206,70 @@ test_wall_closes_to_its_department_alone if {
 	not rules.wall(ask(banker, "read"), record, local, now)
 	not rules.wall(ask(banker, "read"), record, wall, wall.valid_to)
 	not rules.agreement(ask(banker, "read"), record, wall, now)
+}
+
+# Agreements about areas -------------------------------------------------------------
+
+west := {
+	"department": "banking", "effect": "open", "actions": [], "groups": [],
+	"any_territory": false, "territories": ["US-W", "US-CA"], "any_segment": true, "segments": [], "on_department": "",
+	"valid_from": "2026-01-01T00:00:00.000000Z", "valid_to": "2026-06-01T00:00:00.000000Z",
+}
+
+test_area_opens_what_lies_in_it if {
+	rules.area(ask(banker, "read"), record, west, now)
+	not rules.area(ask(banker, "read"), object.union(record, {"territory": "US-NY"}), west, now)
+	not rules.area(ask(rep, "read"), record, west, now)
+	not rules.area(ask(officer, "read"), record, object.union(west, {"department": "us-sales"}), now)
+	rules.area(ask(emea, "publish"), record, object.union(west, {"department": "emea/dach-sales"}), now)
+}
+
+test_area_needs_all_it_names if {
+	narrow := object.union(west, {"any_segment": false, "segments": ["Energy"]})
+	not rules.area(ask(banker, "read"), record, narrow, now)
+	rules.area(ask(banker, "read"), object.union(record, {"segment": "Energy"}), narrow, now)
+	not rules.area(ask(banker, "read"), object.union(record, {"segment": "Energy", "territory": "US-NY"}), narrow, now)
+}
+
+test_area_may_be_a_departments_records if {
+	theirs := object.union(west, {"any_territory": true, "territories": [], "on_department": "advisory"})
+	rules.area(ask(banker, "read"), advised, theirs, now)
+	not rules.area(ask(banker, "read"), record, theirs, now)
+	not rules.area(ask(banker, "read"), object.union(advised, {"territory": "JP"}), object.union(theirs, {"any_territory": false}), now)
+}
+
+test_area_holds_from_its_start_until_before_its_end if {
+	rules.area(ask(banker, "read"), record, west, west.valid_from)
+	not rules.area(ask(banker, "read"), record, west, "2025-12-31T23:59:59.999999Z")
+	not rules.area(ask(banker, "read"), record, west, west.valid_to)
+}
+
+test_area_covers_what_it_lists if {
+	manager := object.union(banker, {"roles": ["manager"]})
+	update := object.union(west, {"actions": ["read", "update"]})
+	rules.area(ask(manager, "update"), record, update, now)
+	not rules.area(ask(manager, "update"), record, west, now)
+	not rules.area(ask(manager, "delete"), record, object.union(west, {"actions": ["delete"]}), now)
+	not rules.area(ask(banker, "update"), record, update, now) # a reader stays a reader
+}
+
+test_area_reveals_what_it_lists_or_the_core if {
+	rules.area_reveals(ask(banker, "read"), record, west, now, "core")
+	not rules.area_reveals(ask(banker, "read"), record, west, now, "commercial")
+	rules.area_reveals(ask(banker, "read"), record, object.union(west, {"groups": ["commercial"]}), now, "commercial")
+	not rules.area_reveals(ask(emea, "publish"), record, object.union(west, {"groups": ["personal"]}), now, "personal")
+}
+
+test_area_wall_closes_what_lies_in_it if {
+	wall := object.union(west, {"effect": "wall"})
+	every action in ["read", "create", "update", "delete", "share", "publish"] {
+		rules.area_wall(ask(banker, action), record, wall, now)
+	}
+	not rules.area_wall(ask(banker, "read"), object.union(record, {"territory": "US-NY"}), wall, now)
+	not rules.area_wall(ask(rep, "read"), record, wall, now)
+	not rules.area_wall(ask(banker, "read"), record, west, now)
+	not rules.area_wall(ask(banker, "read"), record, wall, wall.valid_to)
+	not rules.area(ask(banker, "read"), record, wall, now)
 }
 
 # Judgement ------------------------------------------------------------------------

@@ -1,0 +1,168 @@
+package policy
+
+import (
+	"slices"
+	"strconv"
+	"time"
+
+	"meridian/instance/crm"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+)
+
+// askTerm is who asks and for what, as rules see it.
+func askTerm(s crm.Subject, a crm.Action, entity string) *ast.Term {
+	return object("subject", subjectTerm(s), "action", ast.StringTerm(string(a)), "entity", ast.StringTerm(entity))
+}
+
+// subjectTerm is the subject as rules see it. The reserved id of an absent
+// territory, segment or department is no membership, whatever the facts say.
+func subjectTerm(s crm.Subject) *ast.Term {
+	relationships := make([]*ast.Term, 0, len(s.Relationships))
+	for _, r := range s.Relationships {
+		if r.Department != crm.Unassigned {
+			relationships = append(relationships, object("department", ast.StringTerm(r.Department), "actions", texts(r.Actions)))
+		}
+	}
+	return object(
+		"id", ast.StringTerm(string(s.ID)),
+		"kind", ast.StringTerm(string(s.Kind)),
+		"instance", ast.StringTerm(s.Instance),
+		"roles", texts(s.Roles),
+		"clearance", number(s.Clearance),
+		"territories", texts(assigned(s.Territories)),
+		"segments", texts(assigned(s.Segments)),
+		"all_segments", ast.BooleanTerm(s.AllSegments),
+		"departments", texts(assigned(s.Departments)),
+		"relationships", ast.ArrayTerm(relationships...),
+		"keys", texts(s.Keys),
+		"groups", texts(s.Groups),
+		"jurisdictions", texts(s.Jurisdictions),
+		"purpose", ast.StringTerm(s.Purpose),
+	)
+}
+
+func assigned(ids []string) []string {
+	if !slices.Contains(ids, crm.Unassigned) {
+		return ids
+	}
+	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return id == crm.Unassigned })
+}
+
+func texts(ss []string) *ast.Term {
+	terms := make([]*ast.Term, len(ss))
+	for i, s := range ss {
+		terms[i] = ast.StringTerm(s)
+	}
+	return ast.ArrayTerm(terms...)
+}
+
+// number is n as rules see it. ast.IntNumberTerm gives out one shared term, and
+// partial evaluation writes into the terms of its input: two callers would race.
+func number(n int) *ast.Term { return ast.NewTerm(ast.Number(strconv.Itoa(n))) }
+
+// object makes an object of names and terms in turn.
+func object(pairs ...any) *ast.Term {
+	kvs := make([][2]*ast.Term, 0, len(pairs)/2)
+	for i := 0; i < len(pairs); i += 2 {
+		kvs = append(kvs, [2]*ast.Term{ast.StringTerm(pairs[i].(string)), pairs[i+1].(*ast.Term)})
+	}
+	return ast.ObjectTerm(kvs...)
+}
+
+// fact is one fact row as rules see it.
+type fact struct {
+	id  string
+	row *ast.Term
+}
+
+// about selects the facts about one record, as factTables correlates them.
+func (f Facts) about(rec crm.Record) map[*facts][]fact {
+	out := map[*facts][]fact{}
+	for _, a := range f.Agreements {
+		if a.Account == rec.Account && a.Account != crm.NoAccount { // those about areas come with the subject
+			t := factTables["agreement"]
+			out[t] = append(out[t], fact{a.ID, object(
+				"account", ast.StringTerm(string(a.Account)),
+				"department", ast.StringTerm(a.Department),
+				"effect", ast.StringTerm(string(a.Effect)),
+				"actions", texts(a.Actions),
+				"groups", texts(a.Groups),
+				"valid_from", instant(a.From),
+				"valid_to", instant(a.To),
+			)})
+		}
+	}
+	for _, g := range f.Grants {
+		if g.Record == rec.ID || rec.Entity != "account" && g.Record == rec.Account {
+			t := factTables["grant"]
+			out[t] = append(out[t], fact{g.ID, object(
+				"record", ast.StringTerm(string(g.Record)),
+				"kind", ast.StringTerm(string(g.Kind)),
+				"key", ast.StringTerm(g.Key),
+				"groups", texts(g.Groups),
+				"valid_from", instant(g.From),
+				"valid_to", instant(g.To),
+				"suspended", ast.BooleanTerm(g.Suspended),
+			)})
+		}
+	}
+	return out
+}
+
+// areaFacts are the agreements about areas that came with the subject. The
+// reserved id of an absent territory, segment or department is no area.
+func areaFacts(s crm.Subject) []fact {
+	out := make([]fact, 0, len(s.Areas))
+	for _, a := range s.Areas {
+		if a.OnDepartment == crm.Unassigned || a.Department == crm.Unassigned {
+			continue
+		}
+		out = append(out, fact{a.ID, object(
+			"department", ast.StringTerm(a.Department),
+			"effect", ast.StringTerm(string(a.Effect)),
+			"actions", texts(a.Actions),
+			"groups", texts(a.Groups),
+			"any_territory", ast.BooleanTerm(a.AnyTerritory),
+			"any_segment", ast.BooleanTerm(a.AnySegment),
+			"territories", texts(assigned(a.Territories)),
+			"segments", texts(assigned(a.Segments)),
+			"on_department", ast.StringTerm(a.OnDepartment),
+			"valid_from", instant(a.From),
+			"valid_to", instant(a.To),
+		)})
+	}
+	return out
+}
+
+// recordTerm is a record's governance as rules see it.
+func recordTerm(id crm.RecordID, g crm.Governed) *ast.Term {
+	return object(
+		"id", ast.StringTerm(string(id)),
+		"home", ast.StringTerm(g.Home),
+		"territory", ast.StringTerm(g.Territory),
+		"segment", ast.StringTerm(g.Segment),
+		"department", ast.StringTerm(g.Department),
+		"owner", ast.StringTerm(g.Owner),
+		"account", ast.StringTerm(string(g.Account)),
+		"sensitivity", number(g.Sensitivity),
+		"jurisdiction", ast.StringTerm(g.Jurisdiction),
+		"pinned", ast.BooleanTerm(g.Pinned),
+		"withheld", texts(g.Withheld),
+		"created", instant(g.Created),
+		"updated", instant(g.Updated),
+	)
+}
+
+// instant is a time as rules see it. What lies after year 9999 is the
+// database's infinity, which sorts after every year as text too.
+func instant(t time.Time) *ast.Term {
+	t = t.UTC().Truncate(time.Microsecond)
+	switch {
+	case t.Year() > 9999:
+		return ast.StringTerm("infinity")
+	case t.Year() < 0:
+		return ast.StringTerm("-infinity")
+	}
+	return ast.StringTerm(t.Format(timeLayout))
+}
