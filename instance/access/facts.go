@@ -27,8 +27,8 @@ func (d *Door) ListAgreements(ctx context.Context, c crm.Caller, all bool) ([]cr
 	return as, d.journal.add(ctx, decision)
 }
 
-// CreateAgreement records an agreement. Its account is an id, or
-// "source_id:AAPL" by the key of the account entity.
+// CreateAgreement records an agreement about an account or an area. The account
+// is an id, or "source_id:AAPL" by the key of the account entity.
 func (d *Door) CreateAgreement(ctx context.Context, c crm.Caller, g crm.Agreement) (crm.Agreement, error) {
 	var created crm.Agreement
 	err := d.permitted(ctx, c, "agreement.write", func(ctx context.Context, a asking) error {
@@ -38,7 +38,7 @@ func (d *Door) CreateAgreement(ctx context.Context, c crm.Caller, g crm.Agreemen
 		}
 		return d.recordFact(ctx, a, func(ctx context.Context, tx *store.Tx) (store.Decision, error) {
 			created, err = tx.AddAgreement(ctx, g)
-			return store.Decision{Action: "agreement.create", Entity: accountEntity, Records: []crm.RecordID{g.Account}, Facts: []string{created.ID}}, err
+			return store.Decision{Action: "agreement.create", Entity: accountEntity, Records: agreedOn(g), Facts: []string{created.ID}}, err
 		})
 	})
 	return created, err
@@ -53,10 +53,18 @@ func (d *Door) EndAgreement(ctx context.Context, c crm.Caller, id, reason string
 		}
 		return d.recordFact(ctx, a, func(ctx context.Context, tx *store.Tx) (_ store.Decision, err error) {
 			ended, err = tx.EndAgreement(ctx, id, c.Subject, reason)
-			return store.Decision{Action: "agreement.end", Entity: accountEntity, Records: []crm.RecordID{ended.Account}, Facts: []string{id}}, err
+			return store.Decision{Action: "agreement.end", Entity: accountEntity, Records: agreedOn(ended), Facts: []string{id}}, err
 		})
 	})
 	return ended, err
+}
+
+// agreedOn are the records an agreement names: its account, or none for an area.
+func agreedOn(g crm.Agreement) []crm.RecordID {
+	if g.OfArea() {
+		return nil
+	}
+	return []crm.RecordID{g.Account}
 }
 
 // permitted runs f, which ends in recordFact, for a caller who holds a
@@ -142,8 +150,31 @@ func (d *Door) complete(ctx context.Context, c crm.Caller, g crm.Agreement) (crm
 	if err := d.knowsDepartment(ctx, "department", g.Department); err != nil {
 		return g, err
 	}
+	if g.OfArea() {
+		return g, d.knowsArea(ctx, g)
+	}
 	g.Account, err = d.account(ctx, string(g.Account))
 	return g, err
+}
+
+// knowsArea refuses an agreement about a place that is not there.
+func (d *Door) knowsArea(ctx context.Context, g crm.Agreement) error {
+	territory, segment, err := d.store.Placed(ctx, g.Territory, g.Segment)
+	switch {
+	case err != nil:
+		return err
+	case g.Territory != "" && !territory:
+		return crm.FieldErrorf("territory", "there is no territory %q; `meridian fact list territory` shows them", g.Territory)
+	case g.Segment != "" && !segment:
+		return crm.FieldErrorf("segment", "there is no segment %q; `meridian fact list segment` shows them", g.Segment)
+	case g.OnDepartment == "":
+		return nil
+	}
+	has, err := d.store.HasDepartment(ctx, g.OnDepartment)
+	if err == nil && !has {
+		err = crm.FieldErrorf("on_department", "this instance has no department %q; records belong to departments of this instance", g.OnDepartment)
+	}
+	return err
 }
 
 // account resolves an account given by id or by key, for who may write

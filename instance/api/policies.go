@@ -57,7 +57,8 @@ func (s policies) ListAgreements(ctx context.Context, req *policyv1.ListAgreemen
 func (s policies) CreateAgreement(ctx context.Context, req *policyv1.CreateAgreementRequest) (*policyv1.CreateAgreementResponse, error) {
 	in := req.GetAgreement()
 	a, err := s.Door.CreateAgreement(ctx, callerOf(ctx), crm.Agreement{
-		Account: crm.RecordID(in.GetAccount()), Department: in.GetDepartment(), Effect: crm.Effect(in.GetEffect()),
+		Account: crm.RecordID(in.GetAccount()), Territory: in.GetTerritory(), Segment: in.GetSegment(), OnDepartment: in.GetOnDepartment(),
+		Department: in.GetDepartment(), Effect: crm.Effect(in.GetEffect()),
 		Actions: in.GetActions(), Groups: in.GetGroups(), From: timeOf(in.GetFrom()), To: timeOf(in.GetTo()),
 		Document: in.GetDocument(), Reason: in.GetReason(),
 	})
@@ -77,7 +78,7 @@ func (s policies) EndAgreement(ctx context.Context, req *policyv1.EndAgreementRe
 
 func protoAgreement(a crm.Agreement) *policyv1.Agreement {
 	return &policyv1.Agreement{
-		Id: a.ID, Account: string(a.Account), Department: a.Department, Effect: string(a.Effect), Actions: a.Actions,
+		Id: a.ID, Account: string(a.Account), Territory: a.Territory, Segment: a.Segment, OnDepartment: a.OnDepartment, Department: a.Department, Effect: string(a.Effect), Actions: a.Actions,
 		Groups: a.Groups, From: protoTime(a.From), To: protoTime(a.To), Document: a.Document, Reason: a.Reason,
 		By: string(a.By), Ended: a.Ended,
 	}
@@ -154,7 +155,11 @@ func (s policies) GetBundle(ctx context.Context, _ *policyv1.GetBundleRequest) (
 	if err := s.Door.Permit(ctx, callerOf(ctx), "policy.read"); err != nil {
 		return nil, err
 	}
-	b := s.Door.Engine().Bundle()
+	engine, err := s.Door.InForce(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b := engine.Bundle()
 	modules := b.Modules()
 	out := &policyv1.GetBundleResponse{Digest: b.Digest()}
 	for _, path := range slices.Sorted(maps.Keys(modules)) {
@@ -169,7 +174,11 @@ func (s policies) bundle(ctx context.Context, in []*policyv1.Module) (*policy.Bu
 		return nil, err
 	}
 	if len(in) == 0 {
-		return s.Door.Engine().Bundle(), nil
+		engine, err := s.Door.InForce(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return engine.Bundle(), nil
 	}
 	modules := make(map[string]string, len(in))
 	for _, m := range in {

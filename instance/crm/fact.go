@@ -20,7 +20,7 @@ var Forever = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
 // records they are, or several of these, which must then all match.
 type Agreement struct {
 	ID           string
-	Account      RecordID // NoAccount: about an area
+	Account      RecordID // "": about an area
 	Territory    string   // root of a subtree; "" for any
 	Segment      string   // root of a subtree; "" for any
 	OnDepartment string   // whose records; "" for any
@@ -35,12 +35,19 @@ type Agreement struct {
 	Ended        bool
 }
 
+// OfArea says that the agreement is about an area, not about one account.
+func (a Agreement) OfArea() bool { return a.Territory != "" || a.Segment != "" || a.OnDepartment != "" }
+
 // Validate reports the first rule the agreement breaks.
 func (a Agreement) Validate() error {
 	switch {
-	case a.Account == "" || a.Account == NoAccount:
-		return FieldErrorf("account", "name the account the agreement is about")
-	case a.Department == "":
+	case !a.OfArea() && (a.Account == "" || a.Account == NoAccount):
+		return FieldErrorf("account", "name the account the agreement is about, or an area: a territory, a segment, the department whose records they are")
+	case a.OfArea() && a.Account != "":
+		return FieldErrorf("account", "an agreement is about one account or about an area; leave one of them out")
+	case a.Territory == Unassigned || a.Segment == Unassigned || a.OnDepartment == Unassigned:
+		return FieldErrorf("territory", "%s is no place; agree on a territory, a segment or a department that is there", Unassigned)
+	case a.Department == "" || a.Department == Unassigned:
 		return FieldErrorf("department", "name the department, as dach-sales or emea/dach-sales")
 	case a.Effect != EffectOpen && a.Effect != EffectWall:
 		return FieldErrorf("effect", "say open or wall")

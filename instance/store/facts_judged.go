@@ -10,12 +10,12 @@ import (
 	"meridian/instance/crm"
 )
 
-const agreementColumns = `id::text, account::text, department, effect, actions, groups, valid_from, valid_to, document, reason, given_by, ended`
+const agreementColumns = `id::text, coalesce(account::text, ''), territory, segment, on_department, department, effect, actions, groups, valid_from, valid_to, document, reason, given_by, ended`
 
 func scanAgreement(row pgx.CollectableRow) (crm.Agreement, error) {
 	var a crm.Agreement
 	var account, effect, by string
-	err := row.Scan(&a.ID, &account, &a.Department, &effect, &a.Actions, &a.Groups, &a.From, &a.To, &a.Document, &a.Reason, &by, &a.Ended)
+	err := row.Scan(&a.ID, &account, &a.Territory, &a.Segment, &a.OnDepartment, &a.Department, &effect, &a.Actions, &a.Groups, &a.From, &a.To, &a.Document, &a.Reason, &by, &a.Ended)
 	a.Account, a.Effect, a.By = crm.RecordID(account), crm.Effect(effect), crm.SubjectID(by)
 	a.From, a.To = a.From.UTC(), a.To.UTC()
 	return a, err
@@ -37,9 +37,11 @@ func (s *Store) Agreements(ctx context.Context, all bool) ([]crm.Agreement, erro
 func (t *Tx) AddAgreement(ctx context.Context, a crm.Agreement) (crm.Agreement, error) {
 	a.ID = string(crm.NewRecordID())
 	rows, err := t.tx.Query(ctx, `
-		insert into fact.agreement (id, account, department, effect, actions, groups, valid_from, valid_to, document, reason, given_by, recorded_by)
-		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11) returning `+agreementColumns,
-		a.ID, string(a.Account), a.Department, string(a.Effect), list(a.Actions), list(a.Groups), a.From, a.To, a.Document, a.Reason, string(a.By))
+		insert into fact.agreement (id, account, territory, segment, on_department, department, effect, actions, groups, valid_from, valid_to,
+		  document, reason, given_by, recorded_by)
+		values ($1, nullif($2, '')::uuid, $12, $13, $14, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11) returning `+agreementColumns,
+		a.ID, string(a.Account), a.Department, string(a.Effect), list(a.Actions), list(a.Groups), a.From, a.To, a.Document, a.Reason, string(a.By),
+		a.Territory, a.Segment, a.OnDepartment)
 	return oneFact(t, rows, err, scanAgreement, "add agreement")
 }
 
@@ -51,9 +53,9 @@ func (t *Tx) EndAgreement(ctx context.Context, id string, by crm.SubjectID, reas
 		return crm.Agreement{}, err
 	}
 	rows, err := t.tx.Query(ctx, `
-		insert into fact.agreement (id, account, department, effect, actions, groups, document, reason, given_by,
+		insert into fact.agreement (id, account, territory, segment, on_department, department, effect, actions, groups, document, reason, given_by,
 		  ended, end_reason, recorded_by, valid_from, valid_to, recorded_from)
-		select id, account, department, effect, actions, groups, document, reason, given_by,
+		select id, account, territory, segment, on_department, department, effect, actions, groups, document, reason, given_by,
 		  true, $3, $4, least(valid_from, $2), $2, $2
 		from fact.agreement where id = $1 and recorded_to = $2 returning `+agreementColumns, id, now, reason, string(by))
 	return oneFact(t, rows, err, scanAgreement, "end agreement")

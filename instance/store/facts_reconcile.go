@@ -172,7 +172,7 @@ func (s *Store) EnqueueBoundaries(ctx context.Context) error {
 		batch := &pgx.Batch{}
 		batch.Queue(`
 			insert into meridian.outbox (kind, entity, record_id, op)
-			select distinct 'boundary', 'account', account, 'update' from fact.agreement
+			select distinct 'boundary', case when account is null then '' else 'account' end, account, 'update' from fact.agreement
 			where recorded_to = 'infinity' and (valid_from > $1 and valid_from <= $2 or valid_to > $1 and valid_to <= $2)`, last, now)
 		batch.Queue(`
 			insert into meridian.outbox (kind, entity, record_id, op)

@@ -5,51 +5,119 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
 	"meridian/instance/crm"
+	"meridian/policy"
 )
+
+// about is the SQL of the facts in force now, and of those in force at $2 as
+// they were recorded at $3.
+type about struct{ now, at string }
+
+// aboutTime writes one statement for both: {territory} is the table's rows in
+// force, {recorded} that an agreement f was recorded, {activated} that a bundle
+// was, {valid} the time.
+func aboutTime(sql string) about {
+	now, at := []string{"{recorded}", "f.recorded_to = 'infinity'", "{valid}", "statement_timestamp()", "{activated}", "true"},
+		[]string{"{recorded}", "f.recorded_from <= $3 and $3 < f.recorded_to", "{valid}", "$2", "{activated}", "at <= $3"}
+	for _, table := range []string{"territory", "segment", "department", "subject", "assignment", "relationship", "contract"} {
+		now = append(now, "{"+table+"}", "fact."+table+"_now")
+		at = append(at, "{"+table+"}", "(select * from fact."+table+
+			" where recorded_from <= $3 and $3 < recorded_to and valid_from <= $2 and $2 < valid_to)")
+	}
+	return about{strings.NewReplacer(now...).Replace(sql), strings.NewReplacer(at...).Replace(sql)}
+}
+
+// row runs the statement for id, now if at is nil.
+func (a about) row(ctx context.Context, q queries, id string, at *policy.Moment) pgx.Row {
+	if at == nil {
+		return q.QueryRow(ctx, a.now, id)
+	}
+	return q.QueryRow(ctx, a.at, id, at.Valid, at.Recorded)
+}
+
+// areasSQL are the agreements about areas that name one of the departments, and
+// are not over: each with the ids of its subtrees. A root that is in no tree any
+// more stands for itself, so that a wall does not fall with its node.
+func areasSQL(departments string) string {
+	return `
+  agreed as (
+    select * from fact.agreement f where {recorded} and f.account is null and f.valid_to > {valid} and f.department in (select ` + departments + `)),
+  area_territory(agreement, id) as (
+    select f.id, f.territory from agreed f where f.territory <> ''
+    union
+    select p.agreement, n.id from {territory} n join area_territory p on n.parent = p.id),
+  area_segment(agreement, id) as (
+    select f.id, f.segment from agreed f where f.segment <> ''
+    union
+    select p.agreement, n.id from {segment} n join area_segment p on n.parent = p.id),
+  area(list) as (
+    select coalesce(jsonb_agg(jsonb_build_object(
+      'ID', f.id, 'Department', f.department, 'Effect', f.effect, 'Actions', f.actions, 'Groups', f.groups,
+      'AnyTerritory', f.territory = '', 'AnySegment', f.segment = '', 'OnDepartment', f.on_department, 'From', f.valid_from, 'To', f.valid_to,
+      'Territories', array(select t.id from area_territory t where t.agreement = f.id order by t.id collate "C"),
+      'Segments', array(select s.id from area_segment s where s.agreement = f.id order by s.id collate "C")) order by f.id), 'null')
+    from agreed f)`
+}
 
 // subjectSQL loads a subject in one statement, so that trees, assignments,
 // relationships and the stamp are of one snapshot. Territories and segments
 // open everything below them; a member of a department is one of its parents'.
-const subjectSQL = `
+var subjectSQL = aboutTime(`
 with recursive
-  me as (select id, kind, roles, clearance from fact.subject_now where id = $1),
-  mine as (select a.tree, a.node from fact.assignment_now a join me on me.id = a.subject),
+  me as (select id, kind, roles, clearance from {subject} x where id = $1),
+  mine as (select a.tree, a.node from {assignment} a join me on me.id = a.subject),
   territory(id) as (
-    select t.id from fact.territory_now t join mine on mine.tree = 'territory' and mine.node = t.id
+    select t.id from {territory} t join mine on mine.tree = 'territory' and mine.node = t.id
     union
-    select c.id from fact.territory_now c join territory p on c.parent = p.id),
+    select c.id from {territory} c join territory p on c.parent = p.id),
   segment(id, root) as (
-    select s.id, s.parent = '' from fact.segment_now s join mine on mine.tree = 'segment' and mine.node = s.id
+    select s.id, s.parent = '' from {segment} s join mine on mine.tree = 'segment' and mine.node = s.id
     union
-    select c.id, false from fact.segment_now c join segment p on c.parent = p.id),
+    select c.id, false from {segment} c join segment p on c.parent = p.id),
   department(id, parent) as (
-    select d.id, d.parent from fact.department_now d join mine on mine.tree = 'department' and mine.node = d.id
+    select d.id, d.parent from {department} d join mine on mine.tree = 'department' and mine.node = d.id
     union
-    select p.id, p.parent from fact.department_now p join department c on c.parent = p.id)
+    select p.id, p.parent from {department} p join department c on c.parent = p.id),` + areasSQL("id from department") + `
 select me.kind, me.roles, me.clearance,
   array(select id from territory order by id collate "C"),
   array(select id from segment group by id order by id collate "C"),
   coalesce((select bool_or(root) from segment), false),
   array(select id from department order by id collate "C"),
   (select coalesce(jsonb_agg(jsonb_build_object('department', r.on_department, 'actions', r.actions) order by r.on_department, r.department), '[]')
-     from fact.relationship_now r where r.department in (select id from department)),
+     from {relationship} r where r.department in (select id from department)),
+  (select list from area),
+  coalesce((select digest from meridian.activation where {activated} order by seq desc limit 1), ''),
   a.stamp * 2 + (a.boundary <= statement_timestamp())::int
-from meridian.access_stamp a left join me on true`
+from meridian.access_stamp a left join me on true`)
 
 // Subject loads who id is under the facts in force, with the access stamp they
 // hold under; false if this instance does not know them.
 func (s *Store) Subject(ctx context.Context, id crm.SubjectID) (crm.Subject, bool, error) {
-	return fresh(ctx, s.pool, func() (crm.Subject, bool, error) {
-		subject := crm.Subject{ID: id, Instance: s.instance}
+	return s.SubjectAt(ctx, id, nil)
+}
+
+// SubjectAt loads who id was, or will be, at a moment; now if at is nil.
+func (s *Store) SubjectAt(ctx context.Context, id crm.SubjectID, at *policy.Moment) (crm.Subject, bool, error) {
+	return subjectAt(ctx, s.pool, s.instance, id, at)
+}
+
+// SubjectAt loads as Store.SubjectAt does, with what the transaction changed.
+func (t *Tx) SubjectAt(ctx context.Context, id crm.SubjectID, at *policy.Moment) (crm.Subject, bool, error) {
+	return subjectAt(ctx, t.tx, t.s.instance, id, at)
+}
+
+func subjectAt(ctx context.Context, q queries, instance string, id crm.SubjectID, at *policy.Moment) (crm.Subject, bool, error) {
+	return fresh(ctx, q, func() (crm.Subject, bool, error) {
+		subject := crm.Subject{ID: id, Instance: instance}
 		var kind *string
 		var clearance *int
-		var relationships []byte
-		err := s.pool.QueryRow(ctx, subjectSQL, string(id)).Scan(&kind, &subject.Roles, &clearance, &subject.Territories,
-			&subject.Segments, &subject.AllSegments, &subject.Departments, &relationships, &subject.Stamp)
+		var relationships, areas []byte
+		err := subjectSQL.row(ctx, q, string(id), at).Scan(&kind, &subject.Roles, &clearance, &subject.Territories,
+			&subject.Segments, &subject.AllSegments, &subject.Departments, &relationships, &areas, &subject.Bundle, &subject.Stamp)
 		if err != nil {
 			return crm.Subject{}, false, pgErr(err, "load subject")
 		}
@@ -58,6 +126,9 @@ func (s *Store) Subject(ctx context.Context, id crm.SubjectID) (crm.Subject, boo
 		}
 		if err := json.Unmarshal(relationships, &subject.Relationships); err != nil {
 			return crm.Subject{}, false, fmt.Errorf("relationships of a subject: %w", err)
+		}
+		if err := json.Unmarshal(areas, &subject.Areas); err != nil {
+			return crm.Subject{}, false, fmt.Errorf("areas of a subject: %w", err)
 		}
 		subject.Kind, subject.Clearance = crm.SubjectKind(*kind), *clearance
 		subject.Keys = append(subject.Keys, "s:"+string(id))
@@ -70,35 +141,55 @@ func (s *Store) Subject(ctx context.Context, id crm.SubjectID) (crm.Subject, boo
 
 // receiverSQL loads the destination of a contract as a subject: what the
 // contract covers is what it may be shown, no more.
-const receiverSQL = `
+var receiverSQL = aboutTime(`
 with recursive
-  c as (select * from fact.contract_now where id = $1),
+  c as (select * from {contract} x where id = $1),
   territory(id) as (
-    select t.id from fact.territory_now t join c on t.id = any (c.territories)
+    select t.id from {territory} t join c on t.id = any (c.territories)
     union
-    select n.id from fact.territory_now n join territory p on n.parent = p.id),
+    select n.id from {territory} n join territory p on n.parent = p.id),
   segment(id, root) as (
-    select s.id, s.parent = '' from fact.segment_now s join c on s.id = any (c.segments)
+    select s.id, s.parent = '' from {segment} s join c on s.id = any (c.segments)
     union
-    select n.id, false from fact.segment_now n join segment p on n.parent = p.id)
+    select n.id, false from {segment} n join segment p on n.parent = p.id),` + areasSQL("unnest(c.departments) from c") + `
 select c.destination, array(select id from territory order by id collate "C"), array(select id from segment group by id order by id collate "C"),
   coalesce((select bool_or(root) from segment), false), c.departments, c.groups, c.jurisdictions, c.purpose,
+  (select list from area),
+  coalesce((select digest from meridian.activation where {activated} order by seq desc limit 1), ''),
   a.stamp * 2 + (a.boundary <= statement_timestamp())::int
-from meridian.access_stamp a left join c on true`
+from meridian.access_stamp a left join c on true`)
 
 // Receiver loads the destination of a contract as the subject that its records
 // are published to; false if the contract is not in force.
 func (t *Tx) Receiver(ctx context.Context, contract string) (crm.Subject, bool, error) {
-	return fresh(ctx, t.tx, func() (crm.Subject, bool, error) {
+	return t.ReceiverAt(ctx, contract, nil)
+}
+
+// ReceiverAt loads who the destination was, or will be, at a moment.
+func (t *Tx) ReceiverAt(ctx context.Context, contract string, at *policy.Moment) (crm.Subject, bool, error) {
+	return receiverAt(ctx, t.tx, contract, at)
+}
+
+// ReceiverAt loads as Tx.ReceiverAt does.
+func (s *Store) ReceiverAt(ctx context.Context, contract string, at *policy.Moment) (crm.Subject, bool, error) {
+	return receiverAt(ctx, s.pool, contract, at)
+}
+
+func receiverAt(ctx context.Context, q queries, contract string, at *policy.Moment) (crm.Subject, bool, error) {
+	return fresh(ctx, q, func() (crm.Subject, bool, error) {
 		subject := crm.Subject{ID: crm.SubjectID("contract:" + contract), Kind: crm.KindInstance}
 		var destination, purpose *string
-		err := t.tx.QueryRow(ctx, receiverSQL, contract).Scan(&destination, &subject.Territories, &subject.Segments,
-			&subject.AllSegments, &subject.Departments, &subject.Groups, &subject.Jurisdictions, &purpose, &subject.Stamp)
+		var areas []byte
+		err := receiverSQL.row(ctx, q, contract, at).Scan(&destination, &subject.Territories, &subject.Segments,
+			&subject.AllSegments, &subject.Departments, &subject.Groups, &subject.Jurisdictions, &purpose, &areas, &subject.Bundle, &subject.Stamp)
 		if err != nil {
 			return crm.Subject{}, false, pgErr(err, "load contract %s", contract)
 		}
 		if destination == nil {
 			return subject, false, nil
+		}
+		if err := json.Unmarshal(areas, &subject.Areas); err != nil {
+			return crm.Subject{}, false, fmt.Errorf("areas of contract %s: %w", contract, err)
 		}
 		subject.Instance, subject.Purpose = *destination, *purpose
 		subject.Keys = append(subject.Keys, "s:"+*destination)

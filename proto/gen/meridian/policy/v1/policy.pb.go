@@ -608,15 +608,20 @@ type Agreement struct {
 	// dach-sales, or emea/dach-sales for another instance's.
 	Department string `protobuf:"bytes,3,opt,name=department,proto3" json:"department,omitempty"`
 	// open or wall.
-	Effect        string                 `protobuf:"bytes,4,opt,name=effect,proto3" json:"effect,omitempty"`
-	Actions       []string               `protobuf:"bytes,5,rep,name=actions,proto3" json:"actions,omitempty"`
-	Groups        []string               `protobuf:"bytes,6,rep,name=groups,proto3" json:"groups,omitempty"`
-	From          *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=from,proto3" json:"from,omitempty"`
-	To            *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=to,proto3" json:"to,omitempty"`
-	Document      string                 `protobuf:"bytes,9,opt,name=document,proto3" json:"document,omitempty"`
-	Reason        string                 `protobuf:"bytes,10,opt,name=reason,proto3" json:"reason,omitempty"`
-	By            string                 `protobuf:"bytes,11,opt,name=by,proto3" json:"by,omitempty"`
-	Ended         bool                   `protobuf:"varint,12,opt,name=ended,proto3" json:"ended,omitempty"`
+	Effect   string                 `protobuf:"bytes,4,opt,name=effect,proto3" json:"effect,omitempty"`
+	Actions  []string               `protobuf:"bytes,5,rep,name=actions,proto3" json:"actions,omitempty"`
+	Groups   []string               `protobuf:"bytes,6,rep,name=groups,proto3" json:"groups,omitempty"`
+	From     *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=from,proto3" json:"from,omitempty"`
+	To       *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=to,proto3" json:"to,omitempty"`
+	Document string                 `protobuf:"bytes,9,opt,name=document,proto3" json:"document,omitempty"`
+	Reason   string                 `protobuf:"bytes,10,opt,name=reason,proto3" json:"reason,omitempty"`
+	By       string                 `protobuf:"bytes,11,opt,name=by,proto3" json:"by,omitempty"`
+	Ended    bool                   `protobuf:"varint,12,opt,name=ended,proto3" json:"ended,omitempty"`
+	// Instead of an account, an area: the roots of subtrees, and the department
+	// whose records they are. Several must all match.
+	Territory     string `protobuf:"bytes,13,opt,name=territory,proto3" json:"territory,omitempty"`
+	Segment       string `protobuf:"bytes,14,opt,name=segment,proto3" json:"segment,omitempty"`
+	OnDepartment  string `protobuf:"bytes,15,opt,name=on_department,json=onDepartment,proto3" json:"on_department,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -733,6 +738,27 @@ func (x *Agreement) GetEnded() bool {
 		return x.Ended
 	}
 	return false
+}
+
+func (x *Agreement) GetTerritory() string {
+	if x != nil {
+		return x.Territory
+	}
+	return ""
+}
+
+func (x *Agreement) GetSegment() string {
+	if x != nil {
+		return x.Segment
+	}
+	return ""
+}
+
+func (x *Agreement) GetOnDepartment() string {
+	if x != nil {
+		return x.OnDepartment
+	}
+	return ""
 }
 
 type ListAgreementsRequest struct {
@@ -2113,7 +2139,7 @@ const file_meridian_policy_v1_policy_proto_rawDesc = "" +
 	"\x06Reason\x12\x16\n" +
 	"\x06ground\x18\x01 \x01(\tR\x06ground\x12\x17\n" +
 	"\afact_id\x18\x02 \x01(\tR\x06factId\x12\x12\n" +
-	"\x04text\x18\x03 \x01(\tR\x04text\"\xd5\x02\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\"\xb2\x03\n" +
 	"\tAgreement\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12\x1e\n" +
@@ -2129,7 +2155,10 @@ const file_meridian_policy_v1_policy_proto_rawDesc = "" +
 	"\x06reason\x18\n" +
 	" \x01(\tR\x06reason\x12\x0e\n" +
 	"\x02by\x18\v \x01(\tR\x02by\x12\x14\n" +
-	"\x05ended\x18\f \x01(\bR\x05ended\")\n" +
+	"\x05ended\x18\f \x01(\bR\x05ended\x12\x1c\n" +
+	"\tterritory\x18\r \x01(\tR\tterritory\x12\x18\n" +
+	"\asegment\x18\x0e \x01(\tR\asegment\x12#\n" +
+	"\ron_department\x18\x0f \x01(\tR\fonDepartment\")\n" +
 	"\x15ListAgreementsRequest\x12\x10\n" +
 	"\x03all\x18\x01 \x01(\bR\x03all\"W\n" +
 	"\x16ListAgreementsResponse\x12=\n" +
