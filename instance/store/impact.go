@@ -1,0 +1,190 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"meridian/instance/crm"
+	"meridian/policy"
+)
+
+// View is what one reader sees: a filter, and the moment whose time and facts
+// it is applied with; nil is now. The records are those of now in any case.
+type View struct {
+	Filter policy.Filter
+	At     *policy.Moment
+}
+
+// Difference is how two views of one entity differ, exactly.
+type Difference struct {
+	Shift
+	Groups      map[string]GroupShift // those shown differently on records seen in both
+	Territories map[string]Shift
+	Segments    map[string]Shift
+	Sample      DifferenceSample
+	Stamp       int64 // access stamp under which it was counted
+}
+
+// Shift counts records gained, lost, and seen in both with at least one field
+// group shown differently.
+type Shift struct{ Gained, Lost, Changed int64 }
+
+// GroupShift counts records seen in both views on which a field group becomes
+// shown, hidden, or masked.
+type GroupShift struct{ Gained, Lost, Masked int64 }
+
+// DifferenceSample has ids of records from different places, of each kind at
+// most twenty.
+type DifferenceSample struct{ Gained, Lost, Changed []crm.RecordID }
+
+// Empty reports whether both views show the same.
+func (d Difference) Empty() bool { return d.Shift == Shift{} }
+
+const sampledIDs = 20
+
+// selective is the part of a table up to which the rows in question are looked
+// for by the index of each condition, and not by reading the table.
+const selective = 0.2
+
+// Diff compares two views of one entity in one statement. It reads only rows on
+// which some condition that the filters do not share holds, and no row when
+// they share all.
+func (s *Store) Diff(ctx context.Context, entity string, before, after View) (Difference, error) {
+	t, err := s.table(entity)
+	if err != nil {
+		return Difference{}, err
+	}
+	d := differing{t: t, args: &policy.Args{}, before: before, after: after}
+	apart := policy.Apart(before.Filter, after.Filter, d.args.At(before.At), d.args.At(after.At))
+	out := Difference{Groups: map[string]GroupShift{}, Territories: map[string]Shift{}, Segments: map[string]Shift{}}
+	batch := &pgx.Batch{}
+	if len(apart) > 0 {
+		from := d.scan(apart)
+		if e, err := s.sample(ctx, t, strings.Join(apart, " or "), d.args); err == nil && e.visible < selective {
+			from = d.union(apart)
+		}
+		sql := d.sql(from)
+		batch.Queue("select set_config('plan_cache_mode', 'force_custom_plan', true)")
+		batch.Queue(sql, d.args.Values()...).Query(func(rows pgx.Rows) error { return d.read(rows, &out) })
+	}
+	batch.Queue(stampSQL).QueryRow(func(row pgx.Row) error { return row.Scan(&out.Stamp, nil) })
+	return out, pgErr(s.pool.SendBatch(ctx, batch).Close(), "compare two views of %s", entity)
+}
+
+// differing is the statement of a Diff.
+type differing struct {
+	t             *table
+	args          *policy.Args
+	before, after View
+	groups        []string // those that the filters may show differently
+}
+
+func (d *differing) scan(apart []string) string {
+	return d.t.live + " r where " + strings.Join(apart, " or ")
+}
+
+func (d *differing) union(apart []string) string {
+	parts := make([]string, len(apart))
+	for i, condition := range apart {
+		parts[i] = "select r.id from " + d.t.live + " r where " + condition
+	}
+	return "(" + strings.Join(parts, " union ") + ") u join " + d.t.live + " r on r.id = u.id"
+}
+
+// sql says of each row in question once what either view shows, counts per
+// place, and sums those: a row of the answer for all, one per territory and one
+// per segment.
+func (d *differing) sql(from string) string {
+	b, a := d.args.At(d.before.At), d.args.At(d.after.At)
+	var levels, changed, counted, summed strings.Builder
+	changed.WriteString("false")
+	for i, g := range d.shownApart() {
+		was, is := level(d.before.Filter, g, b), level(d.after.Filter, g, a)
+		n := strconv.Itoa(i)
+		fmt.Fprintf(&levels, `, case when r."b?" and r."a?" then %s end as "b%s?", case when r."b?" and r."a?" then %s end as "a%s?"`, was, n, is, n)
+		fmt.Fprintf(&changed, ` or "b%s?" <> "a%s?"`, n, n)
+		for k, is := range []string{"2", "0", "1"} {
+			fmt.Fprintf(&counted, `, count(*) filter (where "b%s?" <> "a%s?" and "a%s?" = %s) as g%s_%d`, n, n, n, is, n, k)
+			fmt.Fprintf(&summed, ", sum(g%s_%d)::bigint", n, k)
+		}
+	}
+	// A bare offset keeps the planner from merging the steps: each condition is
+	// evaluated once per row.
+	return `with d as materialized (
+		select territory, segment,
+		  count(*) filter (where "a?" and not "b?") as gained, min(id::text collate "C") filter (where "a?" and not "b?") as one_gained,
+		  count(*) filter (where "b?" and not "a?") as lost, min(id::text collate "C") filter (where "b?" and not "a?") as one_lost,
+		  count(*) filter (where changed) as changed, min(id::text collate "C") filter (where changed) as one_changed` + counted.String() + `
+		from (select r.*, (` + changed.String() + `) is true as changed from (
+		  select r.id, r.territory, r.segment, r."b?", r."a?"` + levels.String() + ` from (
+		    select ` + d.t.list("r.") + `, (` + d.before.Filter.Where(b) + `) is true as "b?", (` + d.after.Filter.Where(a) + `) is true as "a?"
+		    from ` + from + ` offset 0) r where r."b?" or r."a?" offset 0) r offset 0) r
+		where changed or "b?" <> "a?" group by territory, segment)
+		select grouping(territory), grouping(segment), coalesce(territory, ''), coalesce(segment, ''), coalesce(sum(gained), 0)::bigint, coalesce(sum(lost), 0)::bigint, coalesce(sum(changed), 0)::bigint,
+		  case when grouping(territory, segment) = 3 then ` + d.sampled("one_gained") + ` end, case when grouping(territory, segment) = 3 then ` + d.sampled("one_lost") + ` end,
+		  case when grouping(territory, segment) = 3 then ` + d.sampled("one_changed") + ` end` + summed.String() + `
+		from d group by grouping sets ((), (territory), (segment))`
+}
+
+func (d *differing) sampled(column string) string {
+	return fmt.Sprintf("array(select %s from d where %s is not null order by %s limit %d)", column, column, column, sampledIDs)
+}
+
+// shownApart are the groups whose conditions differ between the filters.
+func (d *differing) shownApart() []string {
+	if d.groups != nil {
+		return d.groups
+	}
+	d.groups = []string{}
+	for _, g := range d.t.groups {
+		b, a := policy.NewArgs(d.before.At), policy.NewArgs(d.after.At)
+		if was, is := level(d.before.Filter, g, b), level(d.after.Filter, g, a); was != is || !reflect.DeepEqual(b.Values(), a.Values()) {
+			d.groups = append(d.groups, g)
+		}
+	}
+	return d.groups
+}
+
+// level is how far a filter shows a group: 2 as it is, 1 masked, 0 not at all.
+func level(f policy.Filter, group string, args *policy.Args) string {
+	return "case when " + f.Reveals(group, args) + " then 2 when " + f.Masks(group, args) + " then 1 else 0 end"
+}
+
+func (d *differing) read(rows pgx.Rows, out *Difference) error {
+	var allTerritories, allSegments int
+	var territory, segment string
+	var n Shift
+	var gained, lost, changed []string
+	groups := make([]*int64, 3*len(d.groups))
+	targets := append([]any{&allTerritories, &allSegments, &territory, &segment, &n.Gained, &n.Lost, &n.Changed, &gained, &lost, &changed}, pointers(groups)...)
+	_, err := pgx.ForEachRow(rows, targets, func() error {
+		switch {
+		case allSegments == 1 && allTerritories == 0:
+			out.Territories[territory] = n
+			return nil
+		case allTerritories == 1 && allSegments == 0:
+			out.Segments[segment] = n
+			return nil
+		}
+		out.Shift = n
+		out.Sample = DifferenceSample{Gained: parsedIDs(gained), Lost: parsedIDs(lost), Changed: parsedIDs(changed)}
+		for i, g := range d.groups {
+			var counts [3]int64
+			for k, v := range groups[3*i : 3*i+3] {
+				if v != nil { // no row at all
+					counts[k] = *v
+				}
+			}
+			if shift := (GroupShift{counts[0], counts[1], counts[2]}); shift != (GroupShift{}) {
+				out.Groups[g] = shift
+			}
+		}
+		return nil
+	})
+	return err
+}

@@ -1,0 +1,107 @@
+package policy
+
+import (
+	"maps"
+	"reflect"
+	"slices"
+)
+
+// Apart lists conditions on a row, as SQL: on every row that the two filters
+// might treat differently one of them holds. Without any the filters show the
+// same rows and groups. b and a are the arguments of one statement, at the
+// moments that before and after are asked about.
+func Apart(before, after Filter, b, a *Args) []string {
+	d := &apart{b: b, a: a}
+	d.terms(alternatives(before.opened()), alternatives(after.opened()))
+	d.terms(alternatives(before.closed()), alternatives(after.closed()))
+	for _, shown := range [][2]map[string]expr{{before.reveals, after.reveals}, {before.masks, after.masks}} {
+		groups := maps.Clone(shown[0])
+		maps.Copy(groups, shown[1])
+		for _, group := range slices.Sorted(maps.Keys(groups)) {
+			d.groups(after, orNothing(shown[0][group]), orNothing(shown[1][group]))
+		}
+	}
+	return d.found
+}
+
+// opened and closed are the filter's parts, for the zero Filter those of one
+// that shows nothing.
+func (f Filter) opened() expr { return orNothing(f.opens) }
+func (f Filter) closed() expr { return orNothing(f.closes) }
+
+func orNothing(x expr) expr {
+	if x == nil {
+		return constant(false)
+	}
+	return x
+}
+
+type apart struct {
+	b, a  *Args
+	found []string
+}
+
+// terms adds the alternatives that only one side has. Where none of them
+// holds, both sides say what those they share say.
+func (d *apart) terms(before, after []expr) {
+	for _, x := range before {
+		if !slices.ContainsFunc(after, func(y expr) bool { return d.equal(x, y) }) {
+			d.add(x.sql(d.b))
+		}
+	}
+	for _, y := range after {
+		if !slices.ContainsFunc(before, func(x expr) bool { return d.equal(x, y) }) {
+			d.add(y.sql(d.a))
+		}
+	}
+}
+
+// groups compares on which rows that both show a field group is shown.
+func (d *apart) groups(after Filter, x, y expr) {
+	xs, ys := conjuncts(x), conjuncts(y)
+	restX := slices.DeleteFunc(slices.Clone(xs), func(x expr) bool { return slices.ContainsFunc(ys, func(y expr) bool { return d.equal(x, y) }) })
+	restY := slices.DeleteFunc(slices.Clone(ys), func(y expr) bool { return slices.ContainsFunc(xs, func(x expr) bool { return d.equal(x, y) }) })
+	switch {
+	case len(restX) == 0 && len(restY) == 0:
+	case len(restX) == 0 || len(restY) == 0:
+		// One shows the group wherever the record is seen: what the other keeps
+		// back has no condition of its own. Whatever both see is looked at.
+		d.terms(nil, alternatives(after.opened()))
+	default:
+		d.terms(alternatives(and(restX...)), alternatives(and(restY...)))
+	}
+}
+
+func (d *apart) add(sql string) {
+	if sql != "false" && !slices.Contains(d.found, sql) {
+		d.found = append(d.found, sql)
+	}
+}
+
+// equal reports whether two expressions, each at its moment, are the same SQL
+// with the same values.
+func (d *apart) equal(x, y expr) bool {
+	b, a := d.b.afresh(), d.a.afresh()
+	return x.sql(b) == y.sql(a) && reflect.DeepEqual(b.Values(), a.Values())
+}
+
+func alternatives(x expr) []expr {
+	if j, ok := x.(junction); ok && j.op == "or" {
+		return j.terms
+	}
+	return []expr{x}
+}
+
+func conjuncts(x expr) []expr {
+	switch x := x.(type) {
+	case junction:
+		if x.op == "and" {
+			return x.terms
+		}
+	case constant:
+		if x {
+			return nil
+		}
+	}
+	return []expr{x}
+}
