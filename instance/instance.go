@@ -77,9 +77,9 @@ func Open(ctx context.Context, c Config, version string, log *slog.Logger) (_ *I
 	if err := i.store.Reconcile(ctx, c.Facts()); err != nil {
 		return nil, fmt.Errorf("reconcile the declared facts: %w", err)
 	}
-	engine, err := policy.New(ctx, policy.Embedded())
+	engine, err := i.adopt(ctx, policy.Embedded())
 	if err != nil {
-		return nil, fmt.Errorf("compile the policy: %w", err)
+		return nil, err
 	}
 	var hooks access.Hooks
 	if len(c.Plugins.Use) > 0 {
@@ -99,6 +99,25 @@ func Open(ctx context.Context, c Config, version string, log *slog.Logger) (_ *I
 	}
 	i.handler = api.New(i.api(verifier))
 	return i, nil
+}
+
+// adopt compiles the bundle that this build ships and offers it to the
+// database, where it takes force unless officers chose otherwise.
+func (i *Instance) adopt(ctx context.Context, b *policy.Bundle) (*policy.Engine, error) {
+	engine, err := policy.New(ctx, b, i.store.Definitions()...)
+	if err != nil {
+		return nil, fmt.Errorf("compile the shipped policy: %w", err)
+	}
+	became, err := i.store.Adopt(ctx, store.Bundle{Digest: b.Digest(), Files: b.Modules(), Version: i.version})
+	if err != nil {
+		return nil, fmt.Errorf("adopt the shipped policy: %w", err)
+	}
+	level := slog.LevelInfo
+	if became == store.AdoptedOffered {
+		level = slog.LevelWarn // the officers' policy stays; somebody should look at the new one
+	}
+	i.log.Log(ctx, level, "shipped policy", "bundle", b.Digest(), "became", string(became))
+	return engine, nil
 }
 
 // api hands the parts to the API as it wants them.

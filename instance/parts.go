@@ -40,13 +40,21 @@ func (c catalog) Status() []*pluginv1.PluginStatus {
 
 // describe tells the state of the parts that can fail alone.
 func (i *Instance) describe(ctx context.Context) *fleetv1.DescribeResponse {
-	out := &fleetv1.DescribeResponse{Instance: i.config.Instance, Version: i.version, Bundle: i.door.Engine().Digest()}
+	out := &fleetv1.DescribeResponse{Instance: i.config.Instance, Version: i.version}
 	part := func(name string, err error, detail string) {
 		p := &fleetv1.Part{Name: name, Ok: err == nil, Detail: detail}
 		if err != nil {
 			p.Detail = err.Error()
 		}
 		out.Parts = append(out.Parts, p)
+	}
+	engine, err := i.door.InForce(ctx)
+	if err != nil {
+		i.log.WarnContext(ctx, "policy in force", "error", err)
+		part("policy", fmt.Errorf("cannot be loaded"), "")
+	} else {
+		out.Bundle = engine.Digest()
+		part("policy", nil, out.Bundle[:12])
 	}
 	// The driver's text may name hosts and users; an operator finds it in the log.
 	if err := i.store.Ping(ctx); err != nil {

@@ -12,7 +12,7 @@ import (
 )
 
 // asking is a caller as policy sees them for the length of one attempt: the
-// subject under one access stamp, and the engine in force.
+// subject under one access stamp, and the engine that was in force with it.
 type asking struct {
 	caller  crm.Caller
 	subject crm.Subject
@@ -38,8 +38,17 @@ func (a asking) unmoved(ctx context.Context, tx *store.Tx) error {
 func (a asking) decision(action, entity string) store.Decision {
 	return store.Decision{
 		Subject: a.caller.Subject, Action: action, Entity: entity, Allowed: true,
-		Bundle: a.engine.Digest(), Stamp: a.subject.Stamp, Execution: a.caller.Execution,
+		Bundle: a.bundle(), Stamp: a.subject.Stamp, Execution: a.caller.Execution,
 	}
+}
+
+// bundle names the policy of this asking, also of one that was refused before
+// any policy was asked.
+func (a asking) bundle() string {
+	if a.engine == nil {
+		return a.subject.Bundle
+	}
+	return a.engine.Digest()
 }
 
 // attempts bounds how often an answer is thrown away because facts or bundle
@@ -92,17 +101,20 @@ func (d *Door) attempt(ctx context.Context, c crm.Caller, first, later func(cont
 		if n > 0 {
 			f = later
 		}
-		a := asking{caller: c, engine: d.engine.Load()}
+		a := asking{caller: c}
 		subject, known, err := d.subjects.load(c.Subject, stale, func() (crm.Subject, bool, error) {
 			return d.store.Subject(ctx, c.Subject)
 		})
 		if err != nil {
 			return a, err
 		}
+		a.subject = subject
 		if !known {
 			return a, stranger()
 		}
-		a.subject = subject
+		if a.engine, err = d.engines.of(ctx, subject.Bundle); err != nil {
+			return a, err
+		}
 		stamp, err := f(ctx, a)
 		if err != nil && !errors.Is(err, errMoved) {
 			// A refusal may come of facts that are over: it counts only if they

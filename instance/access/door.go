@@ -12,7 +12,6 @@ package access
 import (
 	"context"
 	"log/slog"
-	"sync/atomic"
 
 	"meridian/instance/crm"
 	"meridian/instance/store"
@@ -23,8 +22,8 @@ import (
 type Config struct {
 	Instance string // name of this instance: home of the records it writes
 	Store    *store.Store
-	Engine   *policy.Engine
-	Hooks    Hooks // nil runs none
+	Engine   *policy.Engine // of the shipped bundle; decides while the database names none
+	Hooks    Hooks          // nil runs none
 	Log      *slog.Logger
 }
 
@@ -34,7 +33,7 @@ type Door struct {
 	store     *store.Store
 	hooks     Hooks
 	log       *slog.Logger
-	engine    atomic.Pointer[policy.Engine]
+	engines   *engines
 	subjects  *cache[crm.SubjectID]
 	receivers *cache[string] // by contract id
 	journal   *journal
@@ -49,41 +48,14 @@ func New(c Config) *Door {
 	d := &Door{
 		instance: c.Instance, store: c.Store, hooks: c.Hooks, log: c.Log,
 		subjects: newCache[crm.SubjectID](), receivers: newCache[string](),
-		journal: newJournal(c.Store), holding: make(chan struct{}, 1),
+		journal: newJournal(c.Store), holding: make(chan struct{}, 1), engines: newEngines(c.Store, c.Engine, c.Log),
 	}
-	d.engine.Store(c.Engine)
 	return d
 }
 
 // Run writes the decisions on reads to the decision log until ctx ends, and
 // then those that are left.
 func (d *Door) Run(ctx context.Context) error { return d.journal.run(ctx, d.log) }
-
-// Engine is the policy engine in force.
-func (d *Door) Engine() *policy.Engine { return d.engine.Load() }
-
-// Activate puts another bundle in force for the next statement of everybody:
-// the access stamp moves, and watchers and exchange hear of it.
-func (d *Door) Activate(ctx context.Context, c crm.Caller, e *policy.Engine) error {
-	// The engine changes before the stamp does: whoever still reads under the
-	// old engine reads under a stamp that moves.
-	before := d.engine.Swap(e)
-	err := d.store.Tx(ctx, func(ctx context.Context, tx *store.Tx) error {
-		if err := tx.Attribute(ctx, c); err != nil {
-			return err
-		}
-		if err := tx.Activated(ctx); err != nil {
-			return err
-		}
-		return tx.LogDecisions(ctx, []store.Decision{{
-			Subject: c.Subject, Action: "policy.activate", Allowed: true, Bundle: e.Digest(), Execution: c.Execution,
-		}})
-	})
-	if err != nil {
-		d.engine.CompareAndSwap(e, before)
-	}
-	return err
-}
 
 // Stamp is the access stamp in force.
 func (d *Door) Stamp(ctx context.Context) (int64, error) {

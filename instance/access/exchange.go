@@ -25,6 +25,10 @@ func (d *Door) Import(ctx context.Context, contract crm.Contract, rows []ImportR
 	for i, r := range rows {
 		ids[i] = r.ID
 	}
+	digest, err := d.digest(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var errs []error
 	err = d.store.Tx(ctx, func(ctx context.Context, tx *store.Tx) error {
 		inForce, known, err := tx.Contract(ctx, contract.ID)
@@ -56,7 +60,7 @@ func (d *Door) Import(ctx context.Context, contract crm.Contract, rows []ImportR
 				errs[i] = outcome[n]
 			}
 		}
-		if err := tx.LogDecisions(ctx, arrival.decisions(rows, errs, d.Engine().Digest())); err != nil {
+		if err := tx.LogDecisions(ctx, arrival.decisions(rows, errs, digest)); err != nil {
 			return err
 		}
 		if commit == nil {
@@ -180,10 +184,16 @@ func (d *Door) Project(ctx context.Context, tx *store.Tx, contract crm.Contract,
 	}
 	var stale int64
 	for range attempts {
-		engine := d.engine.Load()
 		receiver, inForce, err := d.receivers.load(contract.ID, stale, func() (crm.Subject, bool, error) { return tx.Receiver(ctx, contract.ID) })
 		if err != nil {
 			return nil, err
+		}
+		engine, err := d.engines.of(ctx, receiver.Bundle)
+		if err != nil {
+			return nil, err
+		}
+		for i := range out {
+			out[i].Bundle = engine.Digest()
 		}
 		if !inForce {
 			return out, nil

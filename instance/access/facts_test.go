@@ -167,7 +167,7 @@ func TestExplain(t *testing.T) {
 	e, err := w.door.Explain(t.Context(), c, "account", rec.ID, "", "")
 	if err != nil || !e.Allowed || e.Action != crm.ActionRead || e.Subject != "lawyer@amer" || len(e.Opens) != 1 ||
 		e.Opens[0].Ground != "agreement" || e.Opens[0].Fact != a.ID || len(e.Revealed) != 1 || len(e.Withheld) != 2 ||
-		e.Bundle != w.door.Engine().Digest() {
+		e.Bundle != w.inForce().Digest() {
 		t.Errorf("explained %+v, %v", e, err)
 	}
 	w.flush()
@@ -194,7 +194,7 @@ func TestEvalShowsTheFilter(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	sql, args, digest, err := w.door.Eval(t.Context(), caller("rep.west@amer"), "", "", "account")
-	if err != nil || sql == "" || len(args) == 0 || digest != w.door.Engine().Digest() {
+	if err != nil || sql == "" || len(args) == 0 || digest != w.inForce().Digest() {
 		t.Errorf("%q %v %q %v", sql, args, digest, err)
 	}
 	_, _, _, err = w.door.Eval(t.Context(), caller("rep.west@amer"), "rep.east@amer", "", "account")

@@ -11,7 +11,6 @@ import (
 	"meridian/instance/access"
 	"meridian/instance/crm"
 	"meridian/instance/store"
-	"meridian/policy"
 )
 
 // TestRevocationHoldsForTheNextStatement: once the change has committed, no
@@ -21,7 +20,7 @@ func TestRevocationHoldsForTheNextStatement(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	rec := w.account("CA", "Energy")
-	replica := access.New(access.Config{Instance: "amer", Store: w.store, Engine: w.door.Engine()})
+	replica := access.New(access.Config{Instance: "amer", Store: w.store, Engine: w.inForce()})
 	reads := func(d *access.Door, as crm.SubjectID) bool {
 		t.Helper()
 		rs, err := d.Get(t.Context(), caller(as), "account", []crm.RecordID{rec.ID})
@@ -170,55 +169,6 @@ func (w *world) refusedKind(as crm.SubjectID, rec crm.Record) crm.Kind {
 		return ""
 	}
 	return crm.KindOf(rs[0].Err)
-}
-
-// TestActivation: a bundle holds for the next statement, and its change is in
-// the feed.
-func TestActivation(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	rec := w.account("CA", "Energy")
-	amended := map[string]string{}
-	for path, text := range policy.Embedded().Modules() {
-		amended[path] = text + "\n# Amended on a Monday.\n"
-	}
-	bundle, err := policy.NewBundle(amended)
-	if err != nil {
-		t.Fatal(err)
-	}
-	engine, err := policy.New(t.Context(), bundle)
-	if err != nil {
-		t.Fatal(err)
-	}
-	head, err := w.store.Head(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !w.sees("rep.west@amer", rec) {
-		t.Fatal("not seen under the first bundle")
-	}
-	if err := w.door.Activate(t.Context(), caller("officer.a@amer"), engine); err != nil {
-		t.Fatal(err)
-	}
-	e, err := w.door.Explain(t.Context(), caller("rep.west@amer"), "account", rec.ID, "", "")
-	if err != nil || e.Bundle != bundle.Digest() || w.door.Engine() != engine {
-		t.Errorf("decided by %s, %v", e.Bundle, err)
-	}
-	// The feed waits for older transactions, those of tests beside this one too:
-	// what was written before may come with it or after it.
-	var told []crm.Change
-	for deadline := time.Now().Add(30 * time.Second); err == nil && len(told) == 0 && time.Now().Before(deadline); {
-		var changes []crm.Change
-		changes, _, err = w.store.Changes(t.Context(), head, 10)
-		for _, c := range changes {
-			if c.Kind == crm.ChangeBundle {
-				told = append(told, c)
-			}
-		}
-	}
-	if err != nil || len(told) != 1 || told[0].Actor != "officer.a@amer" {
-		t.Errorf("the feed says %+v, %v", told, err)
-	}
 }
 
 // TestOneStampPerAnswer: while assignments swing between two places, every

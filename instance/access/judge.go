@@ -239,7 +239,11 @@ func (d *Door) mayEnd(ctx context.Context, a asking, g crm.Grant) error {
 
 // refused logs that somebody asked for a record and was not given it.
 func (d *Door) refused(ctx context.Context, c crm.Caller, action, entity string, id crm.RecordID) error {
+	digest, err := d.digest(ctx)
+	if err != nil {
+		return err
+	}
 	return d.journal.add(ctx, store.Decision{
-		Subject: c.Subject, Action: action, Entity: entity, Refused: []crm.RecordID{id}, Bundle: d.Engine().Digest(), Execution: c.Execution,
+		Subject: c.Subject, Action: action, Entity: entity, Refused: []crm.RecordID{id}, Bundle: digest, Execution: c.Execution,
 	})
 }

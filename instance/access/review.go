@@ -237,6 +237,10 @@ func (d *Door) suspend(ctx context.Context, lost []crm.Grant, still func(context
 	if len(lost) == 0 {
 		return 0, nil
 	}
+	digest, err := d.digest(ctx)
+	if err != nil {
+		return 0, err
+	}
 	err = d.store.Tx(ctx, func(ctx context.Context, tx *store.Tx) error {
 		n = 0
 		if err := tx.AwaitStamp(ctx); err != nil {
@@ -260,7 +264,7 @@ func (d *Door) suspend(ctx context.Context, lost []crm.Grant, still func(context
 			n++
 			made = append(made, store.Decision{
 				Subject: keeper, Action: "grant.suspend", Entity: g.Entity, Allowed: true,
-				Records: []crm.RecordID{g.Record}, Facts: []string{g.ID}, Reasons: []string{giverLost}, Bundle: d.Engine().Digest(),
+				Records: []crm.RecordID{g.Record}, Facts: []string{g.ID}, Reasons: []string{giverLost}, Bundle: digest,
 			})
 		}
 		return tx.LogDecisions(ctx, made)

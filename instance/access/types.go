@@ -143,6 +143,7 @@ type Projection struct {
 	ID      crm.RecordID
 	InScope bool
 	Record  crm.Record // masked for the destination; zero if out of scope
+	Bundle  string     // digest of the bundle that decided
 }
 
 // Explanation says why a subject may or may not do an action on a record.

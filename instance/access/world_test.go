@@ -156,6 +156,16 @@ func (p *placer) refusing(f func(*access.Draft) error) {
 	p.refuse = f
 }
 
+// inForce is the engine that decides.
+func (w *world) inForce() *policy.Engine {
+	w.t.Helper()
+	e, err := w.door.InForce(w.t.Context())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return e
+}
+
 func caller(id crm.SubjectID) crm.Caller { return crm.Caller{Subject: id} }
 
 // called is a caller with an execution ID of their own.

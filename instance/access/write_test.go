@@ -388,7 +388,7 @@ func TestDecisionsAreLogged(t *testing.T) {
 	}
 	ds := decisions(read)
 	if len(ds) != 1 || ds[0].Subject != "rep.west@amer" || ds[0].Allowed || len(ds[0].Records) != 1 || ds[0].Records[0] != rec.ID ||
-		ds[0].Versions[0] != 1 || ds[0].Refused[0] != hidden.ID || ds[0].Bundle != w.door.Engine().Digest() || ds[0].Stamp == 0 {
+		ds[0].Versions[0] != 1 || ds[0].Refused[0] != hidden.ID || ds[0].Bundle != w.inForce().Digest() || ds[0].Stamp == 0 {
 		t.Errorf("read: %+v", ds)
 	}
 	write := w.called("rep.west@amer")

@@ -24,9 +24,10 @@ var byTheDoor = []string{
 var besideTheDoor = strings.Fields(`
 	Close Ping OnCommit Stamp HoldStamp AwaitStamp Tx Wake Definition Definitions Install Reconcile
 	SealDecisions RemoveDecisions VerifyDecisions LogDecisions Decisions FindDecisions
-	FactsAbout Activated Attribute Agreements AddAgreement EndAgreement Grants Grant AddGrant EndGrant
+	AddBundle Bundle BundlesNamed Shipped Active Activations LockPolicy Activate Adopt
+	FactsAbout Attribute Agreements AddAgreement EndAgreement Grants Grant AddGrant EndGrant
 	Givers SharesBy SharesAbout SuspendedGrants SuspendGrant ReinstateGrant Regiven
-	Subject SubjectIDs Receiver Contracts Contract Placed HasDepartment Holds EnqueueBoundaries
+	Subject SubjectAt SubjectIDs Receiver ReceiverAt Contracts Contract Placed HasDepartment Holds EnqueueBoundaries
 	ForgetKeys Changes Head TrimOutbox
 	OfAccount Moment EgressHoldings LockStream StoreEnvelopes Unsent Acknowledge Lazy FailStream StreamsOut AddRepair NextRepair
 	Disclosed Ledger Inbox MoveInbox FailInbox Inboxes HeldSince StreamsIn OpenGap CloseGaps SettleGaps ClaimGaps Park Unpark

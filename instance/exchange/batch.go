@@ -29,6 +29,7 @@ type batch struct {
 	out     map[string]*outgoing // by stream
 	more    bool                 // something is left for the next batch
 	schemas map[string]string    // digests of definitions, by entity
+	bundle  string               // what decided about the records that are disclosed next
 }
 
 // outgoing is what a batch adds to one stream.
@@ -377,10 +378,17 @@ func (b *batch) disclose(ctx context.Context, tx *store.Tx, c *contract) error {
 		return err
 	}
 	projections := make([]access.Projection, len(ids))
-	if !c.gone {
+	if c.gone {
+		active, err := tx.Active(ctx)
+		if err != nil {
+			return err
+		}
+		b.bundle = active.Digest
+	} else {
 		if projections, err = b.door.Project(ctx, tx, c.terms, ids); err != nil {
 			return err
 		}
+		b.bundle = projections[0].Bundle
 	}
 	var leaving []item
 	for i, it := range c.look.list {
@@ -491,7 +499,7 @@ func (b *batch) add(ctx context.Context, tx *store.Tx, c *contract, env *exchang
 	key := c.Contract
 	if d != nil {
 		d.Contract, d.Entity, d.Operation, d.Execution = c.Contract, c.Entity, crm.Op(env.Operation), env.ExecutionId
-		d.Bundle = b.door.Engine().Digest()
+		d.Bundle = b.bundle
 		if env.Schema, err = b.schema(c.Entity); err != nil {
 			return err
 		}

@@ -54,7 +54,7 @@ func TestRecordArrivesAsFarAsItMayLeave(t *testing.T) {
 		}
 		e := entries[0]
 		if e.Destination != emea.name || e.Operation != "upsert" || !e.Held || !slices.Equal(e.Groups, []string{"core"}) ||
-			e.Bundle != amer.door.Engine().Digest() || e.ExecutionId != caller.Execution || e.RecordVersion != r.Version {
+			e.Bundle != amer.inForce().Digest() || e.ExecutionId != caller.Execution || e.RecordVersion != r.Version {
 			t.Errorf("ledger says %v", e)
 		}
 	})

@@ -284,7 +284,7 @@ func TestReplicaTakesOver(t *testing.T) {
 	}
 	t.Cleanup(st.Close)
 	second := &side{t: t, name: amer.name, store: st, log: &journal{}, brokers: amer.brokers,
-		door: access.New(access.Config{Instance: amer.name, Store: st, Engine: amer.door.Engine(), Log: amer.x.log})}
+		door: access.New(access.Config{Instance: amer.name, Store: st, Engine: amer.inForce(), Log: amer.x.log})}
 	second.start()
 	r := amer.create("By either", "US-CA", banks)
 	emea.arrives(r)

@@ -66,6 +66,16 @@ func financials(from, to *side) crm.Contract {
 	}
 }
 
+// inForce is the engine that decides.
+func (s *side) inForce() *policy.Engine {
+	s.t.Helper()
+	e, err := s.door.InForce(s.t.Context())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return e
+}
+
 // engine is compiled once: it holds no state of an instance.
 var engine = sync.OnceValues(func() (*policy.Engine, error) { return policy.New(context.Background(), policy.Embedded()) })
 

@@ -48,17 +48,6 @@ func collectFacts(results pgx.BatchResults) (facts policy.Facts, err error) {
 	return facts, err
 }
 
-// Activated puts a change of the policy bundle into the feed and moves the
-// access stamp, so that everybody's next statement is under the new bundle.
-func (t *Tx) Activated(ctx context.Context) error {
-	_, err := t.tx.Exec(ctx, `select fact.move_stamp(), fact.announce('bundle', '', null)`)
-	if err != nil {
-		return pgErr(err, "announce bundle")
-	}
-	t.changed = true
-	return nil
-}
-
 // Attribute says on whose behalf this transaction changes facts: the feed
 // names them.
 func (t *Tx) Attribute(ctx context.Context, c crm.Caller) error {

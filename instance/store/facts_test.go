@@ -313,7 +313,14 @@ func TestEveryFactMovesTheStamp(t *testing.T) {
 		_, err := tx.EndGrant(ctx, grant.ID, "officer", "over")
 		return err
 	})
-	change("bundle", crm.ChangeBundle, "", func(tx *store.Tx) error { return tx.Activated(ctx) })
+	change("bundle", crm.ChangeBundle, "", func(tx *store.Tx) error {
+		b := kept("b", "")
+		if err := tx.AddBundle(ctx, b); err != nil {
+			return err
+		}
+		_, err := tx.Activate(ctx, store.Activation{Digest: b.Digest, Kind: store.ActivationOfficers}, 0)
+		return err
+	})
 
 	for name, spoil := range map[string]func(*store.Facts){
 		"territory":    func(f *store.Facts) { f.Territories[0].Name = "Earth" },

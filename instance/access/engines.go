@@ -1,0 +1,166 @@
+package access
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"meridian/instance/crm"
+	"meridian/instance/store"
+	"meridian/policy"
+)
+
+const (
+	maxEngines     = 6                // the one in force, the one before, and some that are tried
+	compileAtMost  = 30 * time.Second // a bundle that takes longer is not one
+	compileAgainIn = time.Second      // after a failure: a broken bundle must not eat the machine
+)
+
+// engines compiles bundles by digest, each once, and keeps the few used last.
+// A digest that cannot be had is an error, never another policy.
+type engines struct {
+	store *store.Store
+	log   *slog.Logger
+	first *policy.Engine // decides while the database names no bundle
+	last  atomic.Pointer[policy.Engine]
+
+	mu    sync.Mutex
+	slots map[string]*slot
+	tick  int64
+}
+
+// slot is one bundle being compiled, or compiled. Its result may be read once
+// ready is closed.
+type slot struct {
+	ready  chan struct{}
+	engine *policy.Engine
+	err    error
+	until  time.Time // when a failure is tried again
+	used   int64     // by tick; guarded by engines.mu
+}
+
+func newEngines(s *store.Store, first *policy.Engine, log *slog.Logger) *engines {
+	e := &engines{store: s, log: log, first: first, slots: map[string]*slot{}}
+	if first != nil {
+		ready := make(chan struct{})
+		close(ready)
+		e.slots[first.Digest()] = &slot{ready: ready, engine: first}
+		e.last.Store(first)
+	}
+	return e
+}
+
+// of is the engine of a digest; of "", the one the door was made with: nothing
+// was ever activated in this database.
+func (e *engines) of(ctx context.Context, digest string) (*policy.Engine, error) {
+	if digest == "" && e.first != nil {
+		return e.first, nil
+	}
+	if last := e.last.Load(); last != nil && last.Digest() == digest {
+		return last, nil
+	}
+	s := e.slot(ctx, digest)
+	select {
+	case <-s.ready:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if s.err != nil {
+		return nil, &crm.Error{Kind: crm.Unavailable, Msg: "the policy in force cannot be loaded; its operator is told", RetryAfter: compileAgainIn, Err: s.err}
+	}
+	e.last.Store(s.engine)
+	return s.engine, nil
+}
+
+// slot is that of a digest, with its compilation begun. Who waits may give up;
+// the compilation goes on for the others.
+func (e *engines) slot(ctx context.Context, digest string) *slot {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.tick++
+	s, ok := e.slots[digest]
+	if ok {
+		select {
+		case <-s.ready:
+			ok = s.err == nil || time.Now().Before(s.until)
+		default:
+		}
+	}
+	if ok {
+		s.used = e.tick
+		return s
+	}
+	s = &slot{ready: make(chan struct{}), used: e.tick}
+	e.slots[digest] = s
+	e.forget()
+	go func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), compileAtMost)
+		defer cancel()
+		defer close(s.ready)
+		if s.engine, s.err = e.compile(ctx, digest); s.err != nil {
+			s.until = time.Now().Add(compileAgainIn)
+			e.log.ErrorContext(ctx, "a policy bundle cannot be loaded: nobody is answered under it", "bundle", digest, "error", s.err)
+		}
+	}()
+	return s
+}
+
+// forget drops the engines that were used longest ago.
+func (e *engines) forget() {
+	for len(e.slots) > maxEngines {
+		oldest := ""
+		for digest, s := range e.slots {
+			if oldest == "" || s.used < e.slots[oldest].used {
+				oldest = digest
+			}
+		}
+		delete(e.slots, oldest)
+	}
+}
+
+// compile makes the engine of a kept bundle. What was changed behind the
+// store's back has another digest and is refused.
+func (e *engines) compile(ctx context.Context, digest string) (*policy.Engine, error) {
+	kept, known, err := e.store.Bundle(ctx, digest)
+	if err != nil {
+		return nil, err
+	}
+	if !known {
+		return nil, fmt.Errorf("no bundle %s is kept", digest)
+	}
+	b, err := policy.NewBundle(kept.Files)
+	if err != nil {
+		return nil, err
+	}
+	if b.Digest() != digest {
+		return nil, fmt.Errorf("the files kept as bundle %s are of digest %s", digest, b.Digest())
+	}
+	return policy.New(ctx, b, e.store.Definitions()...)
+}
+
+// EngineOf is the engine of a kept bundle, compiled if it is not yet. Whether
+// it may decide anything is the caller's to know.
+func (d *Door) EngineOf(ctx context.Context, digest string) (*policy.Engine, error) {
+	return d.engines.of(ctx, digest)
+}
+
+// digest names the bundle in force.
+func (d *Door) digest(ctx context.Context) (string, error) {
+	active, err := d.store.Active(ctx)
+	if err == nil && active.Digest == "" && d.engines.first != nil {
+		return d.engines.first.Digest(), nil
+	}
+	return active.Digest, err
+}
+
+// InForce is the engine of the bundle in force now.
+func (d *Door) InForce(ctx context.Context) (*policy.Engine, error) {
+	active, err := d.store.Active(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return d.engines.of(ctx, active.Digest)
+}
