@@ -7,30 +7,33 @@ import (
 	"encoding/hex"
 	"io/fs"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"meridian/instance/crm"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
-//go:embed bundle/*.rego
+//go:embed bundle/*.rego bundle/*.json
 var embedded embed.FS
 
-// Bundle is an immutable set of Rego modules, named by its digest. Modules
-// whose path ends in _test.rego are its tests: they travel with it and decide
-// nothing.
+// Bundle is an immutable set of files, named by its digest: Rego modules, and
+// the personas of personas.json. Modules whose path ends in _test.rego are its
+// tests: they travel with it and decide nothing.
 type Bundle struct {
-	modules map[string]string
-	parsed  map[string]*ast.Module
-	digest  string
+	modules  map[string]string
+	parsed   map[string]*ast.Module
+	personas []Persona
+	digest   string
 }
 
 // Embedded is the bundle shipped with this build.
 func Embedded() *Bundle {
 	modules := map[string]string{}
-	files, err := fs.Glob(embedded, "bundle/*.rego")
+	files, err := fs.Glob(embedded, "bundle/*")
 	if err != nil {
 		panic(err) // the pattern is a constant
 	}
@@ -48,19 +51,27 @@ func Embedded() *Bundle {
 	return b
 }
 
-// NewBundle makes a bundle of modules by path. A module that does not parse is
-// an Invalid error with the path as its field.
-func NewBundle(modules map[string]string) (*Bundle, error) {
-	b := &Bundle{modules: maps.Clone(modules), parsed: map[string]*ast.Module{}}
+// Sizes of a bundle. People write it and read it.
+const (
+	maxFiles = 200
+	maxBytes = 1 << 20
+)
+
+// NewBundle makes a bundle of files by path. A file that does not parse is an
+// Invalid error with the path as its field.
+func NewBundle(files map[string]string) (*Bundle, error) {
+	b := &Bundle{modules: maps.Clone(files), parsed: map[string]*ast.Module{}}
 	h := sha256.New()
-	for _, path := range slices.Sorted(maps.Keys(modules)) {
-		text := modules[path]
-		m, err := ast.ParseModuleWithOpts(path, text, ast.ParserOptions{RegoVersion: ast.RegoV1, Capabilities: capabilities(path)})
-		if err != nil {
-			return nil, crm.FieldErrorf(path, "the module does not parse: %v", err)
+	size := 0
+	for _, path := range slices.Sorted(maps.Keys(files)) {
+		text := files[path]
+		if size += len(path) + len(text); size > maxBytes || len(files) > maxFiles {
+			return nil, crm.FieldErrorf(path, "a bundle has at most %d files and %d bytes; data belongs into facts", maxFiles, maxBytes)
 		}
-		b.parsed[path] = m
-		for _, s := range []string{path, text} { // lengths first: no two sets of modules share a digest
+		if err := b.parse(path, text); err != nil {
+			return nil, err
+		}
+		for _, s := range []string{path, text} { // lengths first: no two sets of files share a digest
 			_ = binary.Write(h, binary.BigEndian, int64(len(s))) // a hash never fails
 			h.Write([]byte(s))
 		}
@@ -69,10 +80,28 @@ func NewBundle(modules map[string]string) (*Bundle, error) {
 	return b, nil
 }
 
-// Digest is the SHA-256 of the modules, in hex.
+func (b *Bundle) parse(path, text string) (err error) {
+	switch {
+	case !goodPath.MatchString(path) || !utf8.ValidString(text) || strings.ContainsRune(text, 0):
+		return crm.FieldErrorf(path, "a file of a bundle is text, and its path is made of letters, digits, _ - / and one ending")
+	case path == personasFile:
+		b.personas, err = parsePersonas(text)
+		return err
+	case !strings.HasSuffix(path, ".rego"):
+		return crm.FieldErrorf(path, "a bundle holds .rego files and %s", personasFile)
+	}
+	if b.parsed[path], err = ast.ParseModuleWithOpts(path, text, ast.ParserOptions{RegoVersion: ast.RegoV1, Capabilities: capabilities(path)}); err != nil {
+		return crm.FieldErrorf(path, "the module does not parse: %v", err)
+	}
+	return nil
+}
+
+var goodPath = regexp.MustCompile(`^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*\.[a-z]+$`)
+
+// Digest is the SHA-256 of the files, in hex.
 func (b *Bundle) Digest() string { return b.digest }
 
-// Modules are the sources by path.
+// Modules are the files by path.
 func (b *Bundle) Modules() map[string]string { return maps.Clone(b.modules) }
 
 func isTest(path string) bool { return strings.HasSuffix(path, "_test.rego") }

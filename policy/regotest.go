@@ -23,6 +23,10 @@ type TestResult struct {
 // Test runs the bundle's Rego tests. A bundle whose rules or tests do not
 // compile is an Invalid error.
 func Test(ctx context.Context, b *Bundle) ([]TestResult, error) {
+	return runTests(ctx, b, func(r *tester.Runner) *tester.Runner { return r })
+}
+
+func runTests(ctx context.Context, b *Bundle, with func(*tester.Runner) *tester.Runner) ([]TestResult, error) {
 	modules := map[string]*ast.Module{}
 	for path, m := range b.parsed {
 		modules[path] = m.Copy()
@@ -34,7 +38,7 @@ func Test(ctx context.Context, b *Bundle) ([]TestResult, error) {
 	}
 	defer store.Abort(ctx, txn)
 	compiler := ast.NewCompiler().WithCapabilities(capabilities("_test.rego"))
-	found, err := tester.NewRunner().SetCompiler(compiler).SetStore(store).SetModules(modules).RaiseBuiltinErrors(true).RunTests(ctx, txn)
+	found, err := with(tester.NewRunner()).SetCompiler(compiler).SetStore(store).SetModules(modules).RaiseBuiltinErrors(true).RunTests(ctx, txn)
 	if err != nil {
 		return nil, crm.Errorf(crm.Invalid, "the tests do not compile: %w", err)
 	}
