@@ -1,6 +1,9 @@
 package instance
 
 import (
+	"context"
+	"strings"
+
 	"meridian/instance/crm"
 	"meridian/instance/crm/trees"
 	"meridian/instance/store"
@@ -35,4 +38,14 @@ func (c *Config) Facts() store.Facts {
 		})
 	}
 	return f
+}
+
+// tellOverridden says in the log which declared facts officers changed or ended:
+// who edits the file would wonder otherwise.
+func (i *Instance) tellOverridden(ctx context.Context) error {
+	overridden, err := i.store.Overridden(ctx)
+	for _, o := range overridden {
+		i.log.InfoContext(ctx, "an officer's word stands instead of a declared fact", "kind", o.Kind, "fact", strings.Join(o.Key, " "), "officer", string(o.By))
+	}
+	return err
 }

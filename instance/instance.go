@@ -77,6 +77,9 @@ func Open(ctx context.Context, c Config, version string, log *slog.Logger) (_ *I
 	if err := i.store.Reconcile(ctx, c.Facts()); err != nil {
 		return nil, fmt.Errorf("reconcile the declared facts: %w", err)
 	}
+	if err := i.tellOverridden(ctx); err != nil {
+		return nil, fmt.Errorf("compare the declared facts: %w", err)
+	}
 	engine, err := i.adopt(ctx, policy.Embedded())
 	if err != nil {
 		return nil, err

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -10,91 +9,92 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"meridian/instance/crm"
-	"meridian/instance/crm/trees"
 )
 
 // Reconcile makes the declared facts the facts in force. It is idempotent:
-// what is unchanged is not touched, what is gone is ended, nothing is erased.
-// Agreements and grants are no configuration and stay as they are.
+// what is unchanged since the last start is not touched, what is gone is ended,
+// nothing is erased. What officers recorded stays and goes before: where they
+// changed or ended a declared fact, that holds until the configuration says
+// something new about it. Agreements and grants are no configuration.
 func (s *Store) Reconcile(ctx context.Context, f Facts) error {
 	if err := f.Validate(); err != nil {
 		return err
 	}
 	return s.Tx(ctx, func(ctx context.Context, t *Tx) error {
 		// Replicas that start together declare the same, one after the other.
-		var now time.Time
-		err := t.tx.QueryRow(ctx, `select clock_timestamp() from pg_advisory_xact_lock(hashtext('meridian.reconcile'))`).Scan(&now)
+		now, err := t.lockFacts(ctx)
 		if err != nil {
-			return fmt.Errorf("lock facts: %w", err)
+			return err
 		}
-		for _, d := range f.declarations() {
-			if err := t.declare(ctx, d, now); err != nil {
-				return fmt.Errorf("reconcile %s: %w", d.table, err)
+		is := f.declared()
+		for _, table := range factTables {
+			if err := t.declare(ctx, table, is[table.name], now); err != nil {
+				return fmt.Errorf("reconcile %s: %w", table.name, err)
 			}
+		}
+		if err := t.contracts(ctx, f.contractRows(), now); err != nil {
+			return fmt.Errorf("reconcile contracts: %w", err)
 		}
 		return nil
 	})
 }
 
-// declaration is the content a fact table is to have.
-type declaration struct {
-	table  string
-	key    []string // columns that say which fact it is
-	values []string // columns that say what is true of it
-	rows   []map[string]any
-	dated  bool // begins and ends are declared too
-}
-
-func (f Facts) declarations() []declaration {
-	ds := []declaration{
-		{table: "territory", key: []string{"id"}, values: []string{"parent", "name", "level"}, rows: nodeRows(f.Territories)},
-		{table: "segment", key: []string{"id"}, values: []string{"parent", "name", "level"}, rows: nodeRows(f.Segments)},
-		{table: "department", key: []string{"id"}, values: []string{"parent", "name"}},
-		{table: "subject", key: []string{"id"}, values: []string{"kind", "roles", "clearance"}},
-		{table: "assignment", key: []string{"subject", "tree", "node"}},
-		{table: "relationship", key: []string{"department", "on_department"}, values: []string{"actions"}},
-		{table: "contract", key: []string{"id"}, dated: true, values: []string{
-			"source", "destination", "entity", "territories", "segments", "departments", "groups", "jurisdictions",
-			"purpose", "legal_basis", "arrives_department", "arrives_sensitivity", "begins", "ends"}},
+// declared is what the configuration says, by table and key.
+func (f Facts) declared() map[string]map[string]string {
+	out := map[string]map[string]string{}
+	add := func(t factTable, values map[string]any, key ...string) {
+		if out[t.name] == nil {
+			out[t.name] = map[string]string{}
+		}
+		out[t.name][word(key)] = word(values)
 	}
-	add := func(i int, row map[string]any) { ds[i].rows = append(ds[i].rows, row) }
+	for _, n := range f.Territories {
+		add(territoryFacts, map[string]any{"parent": n.Parent, "name": n.Name, "level": n.Level}, n.ID)
+	}
+	for _, n := range f.Segments {
+		add(segmentFacts, map[string]any{"parent": n.Parent, "name": n.Name, "level": n.Level}, n.ID)
+	}
 	for _, d := range f.Departments {
-		add(2, map[string]any{"id": d.ID, "parent": d.Parent, "name": d.Name})
+		add(departmentFacts, map[string]any{"parent": d.Parent, "name": d.Name}, d.ID)
 	}
 	for _, s := range f.Subjects {
-		add(3, map[string]any{"id": s.ID, "kind": s.Kind, "roles": list(s.Roles), "clearance": s.Clearance})
+		add(subjectFacts, map[string]any{"kind": s.Kind, "roles": list(s.Roles), "clearance": s.Clearance}, string(s.ID))
 		for _, a := range []struct {
 			tree  string
 			nodes []string
 		}{{"territory", s.Territories}, {"segment", s.Segments}, {"department", s.Departments}} {
 			for _, n := range a.nodes {
-				add(4, map[string]any{"subject": s.ID, "tree": a.tree, "node": n})
+				add(assignmentFacts, map[string]any{}, string(s.ID), a.tree, n)
 			}
 		}
 	}
 	for _, r := range f.Relationships {
-		add(5, map[string]any{"department": r.Department, "on_department": r.On, "actions": list(r.Actions)})
+		add(relationshipFacts, map[string]any{"actions": list(r.Actions)}, r.Department, r.On)
 	}
+	return out
+}
+
+// signedColumns are what a contract says. It comes from configuration
+// alone: both sides sign the same text.
+var signedColumns = []string{
+	"id", "source", "destination", "entity", "territories", "segments", "departments", "groups", "jurisdictions",
+	"purpose", "legal_basis", "arrives_department", "arrives_sensitivity", "begins", "ends",
+}
+
+func (f Facts) contractRows() []map[string]any {
+	rows := []map[string]any{}
 	for _, c := range f.Contracts {
 		to := c.To
 		if to.IsZero() {
 			to = crm.Forever
 		}
-		add(6, map[string]any{
+		rows = append(rows, map[string]any{
 			"id": c.ID, "source": c.Source, "destination": c.Destination, "entity": c.Entity,
 			"territories": list(c.Territories), "segments": list(c.Segments), "departments": list(c.Departments),
 			"groups": list(c.Groups), "jurisdictions": list(c.Jurisdictions), "purpose": c.Purpose, "legal_basis": c.LegalBasis,
 			"arrives_department": c.Arrives.Department, "arrives_sensitivity": c.Arrives.Sensitivity,
 			"begins": c.From.UTC().Format(time.RFC3339Nano), "ends": to.UTC().Format(time.RFC3339Nano),
 		})
-	}
-	return ds
-}
-
-func nodeRows(nodes []trees.Node) []map[string]any {
-	rows := make([]map[string]any, len(nodes))
-	for i, n := range nodes {
-		rows[i] = map[string]any{"id": n.ID, "parent": n.Parent, "name": n.Name, "level": n.Level}
 	}
 	return rows
 }
@@ -107,47 +107,30 @@ func list(s []string) []string {
 	return s
 }
 
-// declare brings one table in line. A fact that ends now keeps a row that says
+// contracts brings contracts in line. One that ends now keeps a row that says
 // it held until now; one that changes gets a second row from now on.
-func (t *Tx) declare(ctx context.Context, d declaration, now time.Time) error {
-	if d.rows == nil {
-		d.rows = []map[string]any{}
-	}
-	rows, err := json.Marshal(d.rows)
-	if err != nil {
-		return err
-	}
-	columns := append(append([]string{}, d.key...), d.values...)
-	of := func(alias string, names []string) string {
-		return alias + "." + strings.Join(names, ", "+alias+".")
-	}
-	same := fmt.Sprintf("row(%s) = row(%s) and row(%s) is not distinct from row(%s)",
-		of("d", d.key), of("f", d.key), of("d", columns), of("f", columns))
-	declared := fmt.Sprintf("jsonb_populate_recordset(null::fact.%s, $1::jsonb) d", d.table)
-	from, to, lasting := "$2", "$3", "f.valid_to > $2"
-	if d.dated {
-		from = "greatest($2, d.begins)"
-		to = "greatest($2, d.begins, d.ends)"
-		// one that expired as declared is still the one declared
-		lasting = "(f.valid_to > $2 or f.valid_to = greatest(f.valid_from, f.ends))"
-	}
+func (t *Tx) contracts(ctx context.Context, declared []map[string]any, now time.Time) error {
+	rows := word(declared)
+	same := fmt.Sprintf("row(%s) is not distinct from row(%s)", of("d", signedColumns), of("f", signedColumns))
+	names := strings.Join(signedColumns, ", ")
 	ended, err := t.tx.Exec(ctx, fmt.Sprintf(`
 		with ended as (
-		  update fact.%[1]s f set recorded_to = $2
-		  where f.recorded_to = 'infinity' and f.valid_to > $2 and not exists (select from %[2]s where %[3]s)
-		  returning %[4]s, f.valid_from)
-		insert into fact.%[1]s (%[5]s, valid_from, valid_to, recorded_from)
-		select %[5]s, valid_from, $2, $2 from ended where valid_from < $2`,
-		d.table, declared, same, of("f", columns), strings.Join(columns, ", ")), rows, now)
+		  update fact.contract f set recorded_to = $2
+		  where f.recorded_to = 'infinity' and f.valid_to > $2
+		    and not exists (select from jsonb_populate_recordset(null::fact.contract, $1::jsonb) d where %s)
+		  returning %s, f.valid_from)
+		insert into fact.contract (%s, valid_from, valid_to, recorded_from)
+		select %s, valid_from, $2, $2 from ended where valid_from < $2`, same, of("f", signedColumns), names, names), rows, now)
 	if err != nil {
 		return err
 	}
+	// One that expired as declared is still the one declared.
 	begun, err := t.tx.Exec(ctx, fmt.Sprintf(`
-		insert into fact.%[1]s (%[5]s, valid_from, valid_to, recorded_from)
-		select %[4]s, %[6]s, %[7]s, $2 from %[2]s
-		where $3::timestamptz is not null and not exists (
-		  select from fact.%[1]s f where f.recorded_to = 'infinity' and %[8]s and %[3]s)`,
-		d.table, declared, same, of("d", columns), strings.Join(columns, ", "), from, to, lasting), rows, now, crm.Forever)
+		insert into fact.contract (%s, valid_from, valid_to, recorded_from)
+		select %s, greatest($2, d.begins), greatest($2, d.begins, d.ends), $2 from jsonb_populate_recordset(null::fact.contract, $1::jsonb) d
+		where not exists (
+		  select from fact.contract f where f.recorded_to = 'infinity'
+		    and (f.valid_to > $2 or f.valid_to = greatest(f.valid_from, f.ends)) and %s)`, names, of("d", signedColumns), same), rows, now)
 	if err != nil {
 		return err
 	}
