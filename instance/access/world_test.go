@@ -46,7 +46,7 @@ func newWorld(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	url := embeddedtest.Database(t)
-	s, err := store.Open(t.Context(), store.Config{URL: url, MaxConns: 8, Instance: "amer"})
+	s, err := store.Open(t.Context(), store.Config{URL: embeddedtest.App(url), OwnerURL: url, MaxConns: 8, Instance: "amer"})
 	if err != nil {
 		t.Fatal(err)
 	}

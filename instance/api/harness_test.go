@@ -58,7 +58,7 @@ func openWith(t *testing.T, facts store.Facts, trace func(context.Context, strin
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	w := &world{t: t, hooks: &hooks{}, log: &logged{}, db: embeddedtest.Database(t)}
 	log := w.slog()
-	st, err := store.Open(ctx, store.Config{URL: w.db, MaxConns: 8, Instance: "amer", Log: log, Trace: trace})
+	st, err := store.Open(ctx, store.Config{URL: embeddedtest.App(w.db), OwnerURL: w.db, MaxConns: 8, Instance: "amer", Log: log, Trace: trace})
 	must(t, err)
 	must(t, st.Install(ctx, schema.Common()))
 	must(t, st.Reconcile(ctx, facts))

@@ -22,7 +22,7 @@ var byTheDoor = []string{
 // answer ids alone, and who else may call them is anybody's choice. A method
 // in neither list fails the test: whoever adds one says which it is.
 var besideTheDoor = strings.Fields(`
-	Close Ping OnCommit Stamp HoldStamp AwaitStamp Tx Wake Definition Definitions Install Reconcile
+	DatabaseRoles Close Ping OnCommit Stamp HoldStamp AwaitStamp Tx Wake Definition Definitions Install Reconcile
 	SealDecisions RemoveDecisions VerifyDecisions LogDecisions Decisions FindDecisions
 	AddBundle Bundle BundlesNamed Shipped Active Activations LockPolicy Activate Adopt
 	FactsAbout Attribute Agreements AddAgreement EndAgreement Grants Grant AddGrant EndGrant

@@ -109,14 +109,16 @@ func (p *Postgres) EnsureDatabase(ctx context.Context, database, role, password 
 	})
 }
 
-// DropDatabase removes a database and its role, whoever is still connected.
-func (p *Postgres) DropDatabase(ctx context.Context, database, role string) error {
+// DropDatabase removes a database and its roles, whoever is still connected.
+func (p *Postgres) DropDatabase(ctx context.Context, database string, roles ...string) error {
 	return p.admin(ctx, func(db *sql.DB) error {
 		if _, err := db.ExecContext(ctx, "drop database if exists "+pq.QuoteIdentifier(database)+" with (force)"); err != nil {
 			return fmt.Errorf("drop database %s: %w", database, err)
 		}
-		if _, err := db.ExecContext(ctx, "drop role if exists "+pq.QuoteIdentifier(role)); err != nil {
-			return fmt.Errorf("drop role %s: %w", role, err)
+		for _, role := range roles {
+			if _, err := db.ExecContext(ctx, "drop role if exists "+pq.QuoteIdentifier(role)); err != nil {
+				return fmt.Errorf("drop role %s: %w", role, err)
+			}
 		}
 		return nil
 	})

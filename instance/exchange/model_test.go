@@ -13,6 +13,7 @@ import (
 
 	"meridian/instance/access"
 	"meridian/instance/crm"
+	"meridian/instance/embedded/embeddedtest"
 	"meridian/instance/store"
 )
 
@@ -278,7 +279,7 @@ func TestReplicaTakesOver(t *testing.T) {
 	first := amer.create("By the first", "US-CA", banks)
 	emea.arrives(first)
 	// A second process of the same instance.
-	st, err := store.Open(t.Context(), store.Config{URL: amer.url, Instance: amer.name, MaxConns: 8})
+	st, err := store.Open(t.Context(), store.Config{URL: embeddedtest.App(amer.url), OwnerURL: amer.url, Instance: amer.name, MaxConns: 8})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -84,7 +84,7 @@ func newSide(t testing.TB, name string) *side {
 	s := &side{t: t, name: name, url: embeddedtest.Database(t), log: &journal{}, brokers: testBrokers(t)}
 	log := slog.New(slog.NewJSONHandler(s.log, nil))
 	var err error
-	if s.store, err = store.Open(t.Context(), store.Config{URL: s.url, Instance: name, MaxConns: 12, Log: log}); err != nil {
+	if s.store, err = store.Open(t.Context(), store.Config{URL: embeddedtest.App(s.url), OwnerURL: s.url, Instance: name, MaxConns: 12, Log: log}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.store.Close)

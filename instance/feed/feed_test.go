@@ -37,7 +37,8 @@ type office struct {
 func open(t *testing.T, adjust func(*Feed)) *office {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	st, err := store.Open(t.Context(), store.Config{URL: embeddedtest.Database(t), Instance: "amer", MaxConns: 8, Log: log})
+	url := embeddedtest.Database(t)
+	st, err := store.Open(t.Context(), store.Config{URL: embeddedtest.App(url), OwnerURL: url, Instance: "amer", MaxConns: 8, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}

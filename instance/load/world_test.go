@@ -59,7 +59,7 @@ func newWorld(t testing.TB) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w.store, err = store.Open(t.Context(), store.Config{URL: w.url, Instance: "amer"}); err != nil {
+	if w.store, err = store.Open(t.Context(), store.Config{URL: embeddedtest.App(w.url), OwnerURL: w.url, Instance: "amer"}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.store.Close)

@@ -154,25 +154,7 @@ func (h chainHead) gather(ctx context.Context, tx pgx.Tx) ([]*auditBatch, chainH
 // counts its transactions from the start: what the chain holds stays behind
 // the position, everything else comes after it, whatever its number was.
 func (h chainHead) recover(ctx context.Context, tx pgx.Tx) error {
-	if err := unlockLog(ctx, tx); err != nil {
-		return err
-	}
-	_, err := tx.Exec(ctx, `
-		with sealed as (select unnest(ids) as id from meridian.decision_batch)
-		update meridian.decision_log d set xid = case when s.id is null then pg_current_xact_id() else '0'::xid8 end
-		from meridian.decision_log l left join sealed s on s.id = l.id
-		where d.id = l.id and (s.id is null or d.xid >= pg_snapshot_xmin(pg_current_snapshot()))`)
-	if err != nil {
-		return err
-	}
-	_, err = tx.Exec(ctx, "update meridian.decision_seal set xid = pg_snapshot_xmin(pg_current_snapshot()), id = 0")
-	return err
-}
-
-// unlockLog lets this transaction do what nobody may: touch decisions that are
-// written.
-func unlockLog(ctx context.Context, tx pgx.Tx) error {
-	_, err := tx.Exec(ctx, "select set_config('meridian.retention', 'on', true)")
+	_, err := tx.Exec(ctx, "select meridian.requeue_decisions()")
 	return err
 }
 
@@ -203,15 +185,11 @@ func (s *Store) removeDecisions(ctx context.Context, tx pgx.Tx, kept time.Durati
 	if err != nil || to == 0 {
 		return 0, err
 	}
-	if err := unlockLog(ctx, tx); err != nil {
-		return 0, err
-	}
 	root := h.next()
 	root.RemovedThrough = to
 	root.close(nil, s.auditKey)
 	var q pgx.Batch
-	q.Queue(`delete from meridian.decision_log where id in (select unnest(ids) from meridian.decision_batch where root > $1 and root <= $2)`, from, to)
-	q.Queue(`update meridian.decision_batch set ids = '{}', leaves = '', records = '{}' where root > $1 and root <= $2`, from, to)
 	queueRoot(&q, root)
+	q.Queue("select meridian.remove_decisions($1, $2)", from, to)
 	return to - from, tx.SendBatch(ctx, &q).Close()
 }

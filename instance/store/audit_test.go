@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"meridian/instance/crm"
+	"meridian/instance/embedded/embeddedtest"
 	"meridian/instance/store"
 )
 
@@ -75,7 +76,7 @@ func audit(t *testing.T, s *store.Store, anchor string) store.Audit {
 // as opens the world's database as another replica, with a key or without.
 func (w *world) as(replica string, key ed25519.PrivateKey) *store.Store {
 	w.t.Helper()
-	s, err := store.Open(w.t.Context(), store.Config{URL: w.url, Instance: "amer", MaxConns: 4, Replica: replica, AuditKey: key})
+	s, err := store.Open(w.t.Context(), store.Config{URL: embeddedtest.App(w.url), OwnerURL: w.url, Instance: "amer", MaxConns: 4, Replica: replica, AuditKey: key})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -44,5 +44,5 @@ func (s *Store) Breakdown(ctx context.Context, entity string, f policy.Filter) (
 		return err
 	})
 	batch.Queue("select stamp * 2 + (boundary <= statement_timestamp())::int from meridian.access_stamp").QueryRow(func(row pgx.Row) error { return row.Scan(&b.Stamp) })
-	return b, pgErr(s.pool.SendBatch(ctx, batch).Close(), "count %s by place", entity)
+	return b, pgErr(s.door(s.pool, filtered).SendBatch(ctx, batch).Close(), "count %s by place", entity)
 }

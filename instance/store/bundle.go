@@ -142,7 +142,7 @@ func (s *Store) Activations(ctx context.Context, limit int) ([]Activation, error
 // LockPolicy makes changes of policy take turns: until the transaction ends,
 // nobody else activates, proposes or approves.
 func (t *Tx) LockPolicy(ctx context.Context) error {
-	_, err := t.tx.Exec(ctx, "lock table meridian.activation in share row exclusive mode")
+	_, err := t.tx.Exec(ctx, "select pg_advisory_xact_lock(hashtext('meridian.policy'))")
 	return pgErr(err, "wait for changes of policy")
 }
 

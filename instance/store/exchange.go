@@ -28,7 +28,7 @@ func ofAccount(ctx context.Context, q queries, s *Store, entity string, account 
 	if _, ok := s.Definition(entity); !ok {
 		return nil, nil
 	}
-	ids, err := recordIDs(q.Query(ctx, "select id::text from "+liveTable(entity)+" where account = $1::text::uuid limit $2", string(account), limit+1))
+	ids, err := recordIDs(s.door(q, idsToJudge).Query(ctx, "select id::text from "+liveTable(entity)+" where account = $1::text::uuid limit $2", string(account), limit+1))
 	if err != nil {
 		return nil, pgErr(err, "records of an account")
 	}

@@ -179,7 +179,7 @@ func (t *Tx) HomeAfter(ctx context.Context, entity string, after crm.RecordID, l
 	if _, ok := t.s.Definition(entity); !ok {
 		return nil, nil
 	}
-	ids, err := recordIDs(t.tx.Query(ctx, "select id::text from "+liveTable(entity)+" where home = $1 and id > $2::text::uuid order by id limit $3",
+	ids, err := recordIDs(t.s.door(t.tx, idsToJudge).Query(ctx, "select id::text from "+liveTable(entity)+" where home = $1 and id > $2::text::uuid order by id limit $3",
 		t.s.instance, string(after), limit))
 	return ids, pgErr(err, "records of %s", entity)
 }
@@ -190,7 +190,7 @@ func (t *Tx) Live(ctx context.Context, entity string, ids []crm.RecordID) (map[c
 	if _, ok := t.s.Definition(entity); !ok {
 		return live, nil
 	}
-	found, err := recordIDs(t.tx.Query(ctx, "select id::text from "+liveTable(entity)+" where id = any($1::uuid[])", uuidTexts(ids)))
+	found, err := recordIDs(t.s.door(t.tx, idsToJudge).Query(ctx, "select id::text from "+liveTable(entity)+" where id = any($1::uuid[])", uuidTexts(ids)))
 	for _, id := range found {
 		live[id] = true
 	}

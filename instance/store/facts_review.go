@@ -42,7 +42,7 @@ func (s *Store) SharesAbout(ctx context.Context, ids []crm.RecordID) ([]crm.Gran
 		selects = append(selects, `select `+grantColumns+` from fact."grant" g where `+unreviewedShare+` and g.entity = `+literal(def.Entity)+
 			` and g.record in (select r.id from `+t.live+` r where r.account = any($1::uuid[]))`)
 	}
-	rows, err := s.pool.Query(ctx, strings.Join(selects, " union ")+" order by 1", idTexts(ids))
+	rows, err := s.door(s.pool, idsToJudge).Query(ctx, strings.Join(selects, " union ")+" order by 1", idTexts(ids))
 	return grants(rows, err, "list shares about records")
 }
 

@@ -32,7 +32,7 @@ func (s *Store) History(ctx context.Context, r Read, limit int, before int64) (v
 		return err
 	})
 	batch.Queue(stampSQL).QueryRow(func(row pgx.Row) error { return row.Scan(&stamp, nil) })
-	if err := s.pool.SendBatch(ctx, batch).Close(); err != nil {
+	if err := s.door(s.pool, filtered).SendBatch(ctx, batch).Close(); err != nil {
 		return nil, 0, pgErr(err, "history of %s", r.Entity)
 	}
 	return vs, stamp, nil

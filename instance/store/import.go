@@ -172,7 +172,7 @@ func (t *Tx) lockForImport(ctx context.Context, tab *table, ids []string) (map[c
 			live, err = collect(rows, tab.scanner())
 			return err
 		})
-	return holdings, live, t.tx.SendBatch(ctx, b).Close()
+	return holdings, live, t.s.door(t.tx, arrivals).SendBatch(ctx, b).Close()
 }
 
 // arrive works out what becomes of a record when r arrives beside what other

@@ -16,7 +16,6 @@ import (
 func (t *Tx) storeArrivals(ctx context.Context, tab *table, rows []ImportWrite, as []arrival) error {
 	b := &pgx.Batch{}
 	b.Queue("savepoint rows")
-	queueHoldings(b, rows, as)
 	var gone, kept, narrowed []arrival
 	for _, a := range as {
 		switch {
@@ -29,15 +28,18 @@ func (t *Tx) storeArrivals(ctx context.Context, tab *table, rows []ImportWrite, 
 			gone = append(gone, a)
 		}
 	}
-	if len(gone) > 0 {
-		queueGone(b, tab, rows, gone)
-	}
-	if len(kept) > 0 {
-		queueKept(b, tab, rows, kept)
-	}
-	if len(narrowed) > 0 {
-		b.Queue(tab.scrub(), idsOf(rows, narrowed))
-	}
+	t.s.pass(b, arrivals, func() {
+		queueHoldings(b, rows, as)
+		if len(gone) > 0 {
+			queueGone(b, tab, rows, gone)
+		}
+		if len(kept) > 0 {
+			queueKept(b, tab, rows, kept)
+		}
+		if len(narrowed) > 0 {
+			b.Queue(tab.scrub(), idsOf(rows, narrowed))
+		}
+	})
 	b.Queue("release savepoint rows")
 	return t.tx.SendBatch(ctx, b).Close()
 }

@@ -33,7 +33,7 @@ func (s *Store) Install(ctx context.Context, defs []crm.Definition) error {
 			}
 		}
 	}
-	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+	err := s.asOwner(ctx, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "select pg_advisory_xact_lock(hashtext('meridian.install'))"); err != nil {
 			return err
 		}

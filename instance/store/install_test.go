@@ -19,7 +19,7 @@ func TestReplicasStartTogether(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
-			s, err := store.Open(t.Context(), store.Config{URL: w.url, Instance: "amer", MaxConns: 2})
+			s, err := store.Open(t.Context(), store.Config{URL: embeddedtest.App(w.url), OwnerURL: w.url, Instance: "amer", MaxConns: 2})
 			if err != nil {
 				t.Error(err)
 				return

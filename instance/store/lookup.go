@@ -23,7 +23,7 @@ func (s *Store) load(ctx context.Context, q queries, entity string, ids []crm.Re
 	if err != nil {
 		return nil, err
 	}
-	rows, err := q.Query(ctx, "select "+t.selected("r.")+" from "+t.live+" r where r.id = any($1::uuid[])", texts(ids))
+	rows, err := s.door(q, preImages).Query(ctx, "select "+t.selected("r.")+" from "+t.live+" r where r.id = any($1::uuid[])", texts(ids))
 	if err != nil {
 		return nil, pgErr(err, "load %s", entity)
 	}
@@ -41,7 +41,7 @@ func (t *Tx) Versions(ctx context.Context, entity string, ids []crm.RecordID) (m
 	if err != nil {
 		return nil, err
 	}
-	rows, err := t.tx.Query(ctx, "select r.id::text, r.version from "+tab.live+" r where r.id = any($1::uuid[])", texts(ids))
+	rows, err := t.s.door(t.tx, preImages).Query(ctx, "select r.id::text, r.version from "+tab.live+" r where r.id = any($1::uuid[])", texts(ids))
 	if err != nil {
 		return nil, pgErr(err, "versions of %s", entity)
 	}
@@ -77,7 +77,7 @@ func (s *Store) FindByKey(ctx context.Context, entity string, keys []string) (ma
 		return nil, crm.FieldErrorf("entity", "%s has no key to find records by", entity)
 	}
 	key := quoted(t.def.Key)
-	rows, err := s.pool.Query(ctx, "select r."+key+", r.id::text from "+t.live+" r where r."+key+" = any($1::text[]) and r.home = "+literal(s.instance), keys) // a constant, for the partial index
+	rows, err := s.door(s.pool, ownKeys).Query(ctx, "select r."+key+", r.id::text from "+t.live+" r where r."+key+" = any($1::text[]) and r.home = "+literal(s.instance), keys) // a constant, for the partial index
 	if err != nil {
 		return nil, pgErr(err, "find %s by key", entity)
 	}

@@ -161,7 +161,7 @@ func (s *Store) page(ctx context.Context, q queries, l listing) (Page, error) {
 		return rows.Err()
 	})
 	batch.Queue(stampSQL).QueryRow(func(row pgx.Row) error { return row.Scan(&page.Stamp, &page.Now) })
-	if err := q.SendBatch(ctx, batch).Close(); err != nil {
+	if err := s.door(q, filtered).SendBatch(ctx, batch).Close(); err != nil {
 		return Page{}, pgErr(err, "read %s", l.t.def.Entity)
 	}
 	page.Now = page.Now.UTC()
@@ -280,5 +280,5 @@ func (s *Store) all(ctx context.Context, r Read, what string, each func(pgx.Rows
 	})
 	var now time.Time
 	batch.Queue(stampSQL).QueryRow(func(row pgx.Row) error { return row.Scan(&stamp, &now) })
-	return stamp, pgErr(s.pool.SendBatch(ctx, batch).Close(), "read all %s", r.Entity)
+	return stamp, pgErr(s.door(s.pool, filtered).SendBatch(ctx, batch).Close(), "read all %s", r.Entity)
 }

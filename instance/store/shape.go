@@ -108,7 +108,7 @@ func (s *Store) sample(ctx context.Context, t *table, where string, args *policy
 		return e, pgErr(err, "size of %s", t.def.Entity)
 	}
 	if e.rows > 2*known+1000 && s.analyzing.TryLock() { // a load has just been here: plans are made for a smaller table
-		_, err := s.pool.Exec(ctx, "analyze "+t.live)
+		_, err := s.pool.Exec(ctx, "select meridian.analyze($1)", t.def.Entity)
 		s.analyzing.Unlock()
 		if err != nil {
 			return e, pgErr(err, "analyze %s", t.def.Entity)
@@ -116,7 +116,7 @@ func (s *Store) sample(ctx context.Context, t *table, where string, args *policy
 	}
 	percent := min(100, 100*sampled/e.rows)
 	var met, seen float64
-	err = s.pool.QueryRow(ctx, fmt.Sprintf("select count(*), count(*) filter (where %s) from (select * from %s tablesample system (%f) limit %d) r",
+	err = s.door(s.pool, filtered).QueryRow(ctx, fmt.Sprintf("select count(*), count(*) filter (where %s) from (select * from %s tablesample system (%f) limit %d) r",
 		where, t.live, percent, 5*sampled), args.Values()...).Scan(&met, &seen)
 	if err != nil {
 		return e, pgErr(err, "estimate a filter on %s", t.def.Entity)

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"meridian/instance/crm"
@@ -30,7 +31,11 @@ import (
 
 // Config says where the database is and whose it is.
 type Config struct {
-	URL      string // postgres://...
+	URL string // postgres://..., of the role that the running instance is
+	// OwnerURL is of the role that owns the tables. It is used while the store
+	// opens and definitions are installed, never to serve. Without it the role of
+	// URL is both, and the second belt is off.
+	OwnerURL string
 	MaxConns int    // 16 if zero
 	Instance string // home of the records written here
 	Replica  string // this process among those of the instance; the host's name if empty
@@ -46,6 +51,8 @@ type Config struct {
 // Store is one instance's database. It is safe for concurrent use.
 type Store struct {
 	pool     *pgxpool.Pool
+	owner    *pgx.ConnConfig // of the role that owns the tables; nil if the pool's does
+	app      string          // the pool's role; empty if it owns the tables
 	instance string
 	replica  string
 	auditKey ed25519.PrivateKey
@@ -88,7 +95,11 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		pc.ConnConfig.RuntimeParams[k] = v
 	}
 	pc.ConnConfig.RuntimeParams["application_name"] = "meridian/" + c.Instance
-	if err := migrate(ctx, pc.ConnConfig.Copy(), c.Log); err != nil {
+	s := &Store{instance: c.Instance, replica: c.Replica, auditKey: c.AuditKey, log: c.Log}
+	if err := s.useOwner(c, pc.ConnConfig); err != nil {
+		return nil, err
+	}
+	if err := s.prepare(ctx, pc.ConnConfig); err != nil {
 		return nil, err
 	}
 	if c.Trace != nil {
@@ -98,7 +109,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, pgErr(err, "connect")
 	}
-	s := &Store{pool: pool, instance: c.Instance, replica: c.Replica, auditKey: c.AuditKey, log: c.Log}
+	s.pool = pool
 	s.entities.Store(&tables{})
 	if s.seal, err = openSeal(ctx, pool); err != nil {
 		pool.Close()
@@ -206,6 +217,7 @@ func (t *Tx) Wake() { t.changed = true }
 type queries interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
 }
 

@@ -71,7 +71,7 @@ func newWorld(t testing.TB) *world {
 // would see it.
 func (w *world) open(instance string) *store.Store {
 	w.t.Helper()
-	s, err := store.Open(w.t.Context(), store.Config{URL: w.url, Instance: instance, MaxConns: 8})
+	s, err := store.Open(w.t.Context(), store.Config{URL: embeddedtest.App(w.url), OwnerURL: w.url, Instance: instance, MaxConns: 8})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -278,14 +278,16 @@ func (w *writer) attempt(ctx context.Context, images []image) error {
 	}
 	batch := &pgx.Batch{}
 	batch.Queue("savepoint rows")
-	batch.Queue(sql, args...).Query(func(rows pgx.Rows) error {
-		var id string
-		var x stored
-		_, err := pgx.ForEachRow(rows, []any{&id, &x.version, &x.created, &x.updated}, func() error {
-			done[crm.RecordID(id)] = x
-			return nil
+	w.s.pass(batch, changes, func() {
+		batch.Queue(sql, args...).Query(func(rows pgx.Rows) error {
+			var id string
+			var x stored
+			_, err := pgx.ForEachRow(rows, []any{&id, &x.version, &x.created, &x.updated}, func() error {
+				done[crm.RecordID(id)] = x
+				return nil
+			})
+			return err
 		})
-		return err
 	})
 	batch.Queue("release savepoint rows")
 	if err := w.tx.SendBatch(ctx, batch).Close(); err != nil {

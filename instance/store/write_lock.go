@@ -82,7 +82,7 @@ func (w *writer) lockUnder(ctx context.Context, rows []int, out map[crm.RecordID
 		sql += ", (" + p.reveal(g) + ") is true"
 	}
 	sql += " from " + w.t.live + " r where r.id = any(" + args.Add(ids, "uuid[]") + ") order by r.id for update of r"
-	res, err := w.tx.Query(ctx, sql, args.Values()...)
+	res, err := w.s.door(w.tx, changes).Query(ctx, sql, args.Values()...)
 	if err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func (w *writer) lockAccounts(ctx context.Context, wave []int) (map[crm.RecordID
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	return lockAccounts(ctx, w.tx, ids)
+	return lockAccounts(ctx, w.s.door(w.tx, changes), ids)
 }
 
 func lockAccounts(ctx context.Context, q queries, ids []string) (map[crm.RecordID]crm.Governed, error) {

@@ -203,7 +203,7 @@ func (t *Tx) followAccounts(ctx context.Context, accounts []string, actor, exec 
 			" and (t.territory, t.segment, t.jurisdiction, t.sensitivity) is distinct from (a.territory, a.segment, a.jurisdiction, a.sensitivity)" +
 			" returning " + tab.list("t.") + ")"
 		sql := tab.record(a, with, "moved", string(crm.OpUpdate), "null::jsonb", actor, exec) + " select count(*) from moved"
-		if _, err := t.tx.Exec(ctx, sql, a.Values()...); err != nil {
+		if _, err := t.s.door(t.tx, followers).Exec(ctx, sql, a.Values()...); err != nil {
 			return pgErr(err, "let %s follow their account", tab.def.Plural)
 		}
 	}

@@ -9,6 +9,7 @@ package embeddedtest
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -72,8 +73,9 @@ func stop() error {
 	return nil
 }
 
-// Database returns the URL of a fresh, empty database owned by a fresh
-// ordinary role. It is dropped when the test ends.
+// Database returns the URL of a fresh, empty database for the fresh ordinary
+// role that owns it. It is dropped when the test ends. App is the role that an
+// instance serves with.
 func Database(t testing.TB) string {
 	t.Helper()
 	s := &servers.postgres
@@ -85,12 +87,42 @@ func Database(t testing.TB) string {
 	if err := s.server.EnsureDatabase(t.Context(), name, name, name); err != nil {
 		t.Fatal(err)
 	}
+	if err := s.server.EnsureApp(t.Context(), name, name+"_app", name); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
-		if err := s.server.DropDatabase(context.Background(), name, name); err != nil {
+		if err := s.server.DropDatabase(context.Background(), name, append(embedded.AppRoles(name+"_app"), name)...); err != nil {
 			t.Error(err)
 		}
 	})
 	return s.server.URL(name, name, name)
+}
+
+// App returns the URL, of the database whose owner's URL is given, for the role
+// that an instance serves with: store.Config{URL: App(url), OwnerURL: url}.
+func App(owner string) string {
+	u, err := url.Parse(owner)
+	if err != nil {
+		panic(err) // it is one of ours
+	}
+	password, _ := u.User.Password()
+	u.User = url.UserPassword(u.User.Username()+"_app", password)
+	return u.String()
+}
+
+// Reader makes the login of a BI tool in the database whose owner's URL is
+// given and returns its URL.
+func Reader(t testing.TB, owner, role string) string {
+	t.Helper()
+	u, err := url.Parse(owner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := servers.postgres.server.EnsureReader(t.Context(), strings.TrimPrefix(u.Path, "/"), role, role); err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.UserPassword(role, role)
+	return u.String()
 }
 
 // Kafka returns the brokers of this process's embedded Kafka, which keeps
