@@ -257,10 +257,11 @@ func (pre preimages) authorise(r *row, instance string) error {
 	return nil
 }
 
-// overwrites refuses to set a field that is hidden from the caller: nobody
-// overwrites what they cannot see.
+// overwrites refuses to set a field that is hidden from the caller, or shown
+// masked: nobody overwrites what they cannot see.
 func (pre preimages) overwrites(r *row, def crm.Definition, set map[string]crm.Value) error {
-	hidden := append(slices.Clone(r.seen.Withheld), pre.may[r.draft.ID].Withheld...)
+	may := pre.may[r.draft.ID]
+	hidden := slices.Concat(r.seen.Withheld, r.seen.Masked, may.Withheld, may.Masked)
 	for _, f := range def.Fields {
 		if _, ok := set[f.Name]; ok && slices.Contains(hidden, f.Group) {
 			err := crm.Errorf(crm.Denied, "the fields of group %s are withheld from you on this record; leave them out", f.Group)

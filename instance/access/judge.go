@@ -2,7 +2,6 @@ package access
 
 import (
 	"context"
-	"slices"
 	"strings"
 
 	"meridian/instance/crm"
@@ -96,7 +95,7 @@ func (d *Door) judgement(ctx context.Context, c crm.Caller, g crm.Grant, rec crm
 		return g, err
 	}
 	for _, group := range g.Groups {
-		if slices.Contains(rec.Withheld, group) {
+		if !rec.Shows(group) {
 			err := crm.Errorf(crm.Denied, "group %s is withheld from you on this record; nobody shares what they cannot see", group)
 			err.Field = "groups"
 			return g, err

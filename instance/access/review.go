@@ -185,7 +185,7 @@ func (d *Door) groundlessOf(ctx context.Context, a asking, def crm.Definition, s
 	var accounts []crm.RecordID
 	for _, g := range shares {
 		rec, ok := seen[g.Record]
-		if !ok || slices.ContainsFunc(g.Groups, func(group string) bool { return slices.Contains(rec.Withheld, group) }) {
+		if !ok || slices.ContainsFunc(g.Groups, func(group string) bool { return !rec.Shows(group) }) {
 			lost = append(lost, g)
 			continue
 		}

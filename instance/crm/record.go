@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -91,6 +92,11 @@ type Record struct {
 	Fields   map[string]Value
 	Withheld []string
 	Masked   []string
+}
+
+// Shows tells whether a group is shown as it is: neither withheld nor masked.
+func (r Record) Shows(group string) bool {
+	return !slices.Contains(r.Withheld, group) && !slices.Contains(r.Masked, group)
 }
 
 // Op is what happened to a record. It is always explicit: an empty value

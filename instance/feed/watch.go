@@ -240,12 +240,15 @@ func (v *view) gone(id crm.RecordID, m mark) error {
 }
 
 // look tells apart what a record can look like to one caller: its version and
-// what is withheld.
+// what is withheld and masked.
 func look(r *crm.Record) uint64 {
 	h := fnv.New64a()
 	h.Write([]byte(strconv.FormatInt(r.Version, 10)))
 	for _, g := range r.Withheld {
 		h.Write([]byte("/" + g))
+	}
+	for _, g := range r.Masked {
+		h.Write([]byte("~" + g))
 	}
 	if l := h.Sum64(); l != neverShown {
 		return l

@@ -1,6 +1,10 @@
 package store
 
-import "context"
+import (
+	"context"
+
+	"meridian/instance/crm"
+)
 
 // Shapes are all forms of a statement over a filter, for tests that they agree.
 var Shapes = []shape{oneScan, unionOfGrounds, windowFirst}
@@ -12,4 +16,9 @@ func (s *Store) ListAs(ctx context.Context, r Read, shape shape) (Page, error) {
 		return Page{}, err
 	}
 	return s.listAs(ctx, t, r, shape)
+}
+
+// MaskedSQL is what the store computes for a masked field in a column.
+func MaskedSQL(f crm.Field, sql string) string {
+	return column{name: f.Name, sql: quoted(f.Name), pg: pgTypes[f.Type], field: f}.maskedSQL(sql)
 }

@@ -21,31 +21,46 @@ type modelled struct {
 	foreign []string // groups its origin withheld
 }
 
+// view says how groups are shown: true as they are, false masked. Those that
+// are not in it are withheld.
+type view map[string]bool
+
 // sees is the rule of the model, written without the policy: territory shows
-// all groups, an agreement shows core, nobody shows what the origin kept.
-func (m modelled) sees(s crm.Subject) (visible bool, groups []string) {
-	switch {
-	case slices.Contains(s.Territories, m.rec.Territory):
-		groups = []string{"core", "commercial", "personal"}
-	case m.opened && len(s.Departments) > 0:
-		groups = []string{"core"}
-	default:
-		return false, nil
+// all groups, an agreement shows core, a relationship core and a masked
+// commercial, nobody shows what the origin kept.
+func (m modelled) sees(s crm.Subject) (visible bool, v view) {
+	v = view{}
+	if len(s.Relationships) > 0 && m.rec.Department == s.Relationships[0].Department {
+		v["core"], v["commercial"] = true, false
 	}
-	return true, slices.DeleteFunc(groups, func(g string) bool { return slices.Contains(m.foreign, g) })
+	if m.opened && len(s.Departments) > 0 {
+		v["core"] = true
+	}
+	if slices.Contains(s.Territories, m.rec.Territory) {
+		v = view{"core": true, "commercial": true, "personal": true}
+	}
+	visible = len(v) > 0
+	for _, g := range m.foreign {
+		delete(v, g)
+	}
+	return visible, v
 }
 
-// value is the projected value of a field: null where it is withheld.
-func (m modelled) value(field string, groups []string) crm.Value {
+// value is the projected value of a field: null where it is withheld, what its
+// mask leaves where it is masked.
+func (m modelled) value(field string, v view) crm.Value {
 	f, ok := thing.Field(field)
-	if !ok || !slices.Contains(groups, f.Group) {
+	switch plain, shown := v[f.Group]; {
+	case !ok || !shown:
 		return crm.Value{}
+	case !plain:
+		return f.Mask.Of(m.rec.Fields[field])
 	}
 	return m.rec.Fields[field]
 }
 
 // holds evaluates a condition with SQL's third truth value: 1, 0 or -1.
-func (m modelled) holds(c crm.Condition, groups []string) int {
+func (m modelled) holds(c crm.Condition, seen view) int {
 	truth := func(b bool) int {
 		if b {
 			return 1
@@ -56,14 +71,14 @@ func (m modelled) holds(c crm.Condition, groups []string) int {
 	case nil:
 		return 1
 	case crm.Not:
-		if x := m.holds(c.Of, groups); x >= 0 {
+		if x := m.holds(c.Of, seen); x >= 0 {
 			return 1 - x
 		}
 		return -1
 	case crm.And:
 		least := 1
 		for _, x := range c {
-			switch y := m.holds(x, groups); {
+			switch y := m.holds(x, seen); {
 			case y == 0:
 				return 0
 			case y < 0:
@@ -74,7 +89,7 @@ func (m modelled) holds(c crm.Condition, groups []string) int {
 	case crm.Or:
 		most := 0
 		for _, x := range c {
-			switch y := m.holds(x, groups); {
+			switch y := m.holds(x, seen); {
 			case y == 1:
 				return 1
 			case y < 0:
@@ -83,15 +98,15 @@ func (m modelled) holds(c crm.Condition, groups []string) int {
 		}
 		return most
 	case crm.IsNull:
-		return truth(m.value(c.Field, groups).IsNull())
+		return truth(m.value(c.Field, seen).IsNull())
 	case crm.In:
-		v := m.value(c.Field, groups)
+		v := m.value(c.Field, seen)
 		if v.IsNull() {
 			return -1
 		}
 		return truth(slices.ContainsFunc(c.Values, v.Equal))
 	case crm.Compare:
-		v := m.value(c.Field, groups)
+		v := m.value(c.Field, seen)
 		if v.IsNull() {
 			return -1
 		}
@@ -146,6 +161,8 @@ var samples = map[string][]crm.Value{
 	"tags":   {{}, crm.List(), crm.List("a"), crm.List("a", "b%")},
 	"amount": {{}, crm.Decimal("-1.5"), crm.Decimal("10"), crm.Decimal("9.99")},
 	"secret": {{}, crm.String("a"), crm.String("b")},
+	"closes": {{}, crm.Date("2026-01-01"), crm.Date("2026-11-23"), crm.Date("2027-02-01")},
+	"iban":   {{}, crm.String("DE89370400440532013000"), crm.String("FR7630006000011234563000"), crm.String("b%"), crm.String("••••3000")},
 }
 
 var sampledFields = slices.Sorted(func(yield func(string) bool) {
@@ -196,7 +213,11 @@ func TestListIsGetIsCountIsTheModel(t *testing.T) {
 	w := newWorld(t)
 	californian, guest, nobody := manager("US-CA"), manager(), manager()
 	guest.Departments = []string{"dach-sales"}
-	subjects := []crm.Subject{californian, guest, nobody, everywhere}
+	partner := manager()
+	partner.Relationships = []crm.Relationship{{Department: "dach-sales", Actions: []string{"read"}}}
+	both := manager("US-CA")
+	both.Departments, both.Relationships = guest.Departments, partner.Relationships
+	subjects := []crm.Subject{californian, guest, partner, both, nobody, everywhere}
 	rapid.Check(t, func(rt *rapid.T) {
 		records := drawRecords(rt, w)
 		for range 4 {
@@ -223,6 +244,7 @@ func drawRecords(rt *rapid.T, w *world) []modelled {
 		}
 		row := w.creation(everywhere, "thing", rapid.SampledFrom([]string{"US-CA", "DE"}).Draw(rt, "territory"), f)
 		row.Governed.Account = crm.NewRecordID()
+		row.Governed.Department = rapid.SampledFrom([]string{crm.Unassigned, "dach-sales"}).Draw(rt, "department")
 		rows = append(rows, row)
 	}
 	if len(rows) == 0 {
@@ -245,16 +267,16 @@ func drawRecords(rt *rapid.T, w *world) []modelled {
 // expected is what the model shows of the records, in order, masked.
 func expected(ms []modelled, s crm.Subject, r store.Read) []crm.Record {
 	var shown []modelled
-	groups := map[crm.RecordID][]string{}
+	views := map[crm.RecordID]view{}
 	for _, m := range ms {
-		if visible, gs := m.sees(s); visible && m.holds(r.Where, gs) == 1 {
+		if visible, v := m.sees(s); visible && m.holds(r.Where, v) == 1 {
 			shown = append(shown, m)
-			groups[m.rec.ID] = gs
+			views[m.rec.ID] = v
 		}
 	}
 	slices.SortFunc(shown, func(a, b modelled) int {
 		for _, k := range r.Sort {
-			v, w := a.value(k.Field, groups[a.rec.ID]), b.value(k.Field, groups[b.rec.ID])
+			v, w := a.value(k.Field, views[a.rec.ID]), b.value(k.Field, views[b.rec.ID])
 			switch {
 			case v.IsNull() && w.IsNull():
 				continue
@@ -273,17 +295,29 @@ func expected(ms []modelled, s crm.Subject, r store.Read) []crm.Record {
 	})
 	var out []crm.Record
 	for _, m := range shown {
-		rec := m.rec
-		rec.Fields = fields{}
-		for _, f := range thing.Fields {
-			if slices.Contains(groups[rec.ID], f.Group) {
-				rec.Fields[f.Name] = m.rec.Fields[f.Name]
-			}
-		}
-		rec.Withheld = slices.DeleteFunc(thing.Groups(), func(g string) bool { return slices.Contains(groups[rec.ID], g) })
-		out = append(out, rec)
+		out = append(out, m.as(views[m.rec.ID]))
 	}
 	return out
+}
+
+// as is the record as a view shows it.
+func (m modelled) as(v view) crm.Record {
+	rec := m.rec
+	rec.Fields = fields{}
+	for _, f := range thing.Fields {
+		if plain, shown := v[f.Group]; plain || shown && f.Mask != crm.MaskHide {
+			rec.Fields[f.Name] = m.value(f.Name, v)
+		}
+	}
+	for _, g := range thing.Groups() {
+		switch plain, shown := v[g]; {
+		case !shown:
+			rec.Withheld = append(rec.Withheld, g)
+		case !plain:
+			rec.Masked = append(rec.Masked, g)
+		}
+	}
+	return rec
 }
 
 // agree checks that every path answers want.
@@ -291,7 +325,7 @@ func agree(rt *rapid.T, w *world, r store.Read, want []crm.Record) {
 	ctx := w.t.Context()
 	refused := func(err error) bool { // a group withheld on all rows may not be asked about
 		if crm.KindOf(err) == crm.Denied {
-			if len(want) > 0 && len(want[0].Withheld) == 0 {
+			if len(want) > 0 && len(want[0].Withheld)+len(want[0].Masked) == 0 {
 				rt.Fatalf("refused although the group is shown: %v", err)
 			}
 			return true
@@ -355,7 +389,7 @@ func same(rt *rapid.T, path string, got, want []crm.Record) {
 		rt.Fatalf("%s shows %v, the model %v", path, idsOf(got), idsOf(want))
 	}
 	for i := range got {
-		if !slices.Equal(got[i].Withheld, want[i].Withheld) || len(got[i].Fields) != len(want[i].Fields) {
+		if !slices.Equal(got[i].Withheld, want[i].Withheld) || !slices.Equal(got[i].Masked, want[i].Masked) || len(got[i].Fields) != len(want[i].Fields) {
 			rt.Fatalf("%s withholds %v of %s and shows %d fields, the model %v and %d", path, got[i].Withheld, got[i].ID, len(got[i].Fields), want[i].Withheld, len(want[i].Fields))
 		}
 		for name, v := range want[i].Fields {

@@ -33,18 +33,14 @@ type orderKey struct {
 func newOrder(p *projection, keys []crm.SortKey) (order, error) {
 	o := order{sign: p.t.def.Entity}
 	for _, k := range keys {
-		col, reveal, err := p.field(k.Field)
+		of, err := p.field(k.Field)
 		if err != nil {
 			return order{}, err
 		}
-		if col.field.Type == crm.TypeList {
+		if of.col.field.Type == crm.TypeList {
 			return order{}, crm.FieldErrorf(k.Field, "a list has no order; sort by another field")
 		}
-		sql := "r." + col.sql
-		if reveal != "true" {
-			sql = "(case when " + reveal + " then r." + col.sql + " end)"
-		}
-		o.keys = append(o.keys, orderKey{sql: sql, pg: col.pg, desc: k.Desc})
+		o.keys = append(o.keys, orderKey{sql: of.sql(), pg: of.col.pg, desc: k.Desc})
 		o.sign += fmt.Sprintf(",%s %t", k.Field, k.Desc)
 	}
 	return o, nil

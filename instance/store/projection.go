@@ -15,10 +15,11 @@ type projection struct {
 	f       policy.Filter
 	args    *policy.Args
 	reveals map[string]string // group -> boolean SQL
+	masks   map[string]string
 }
 
 func newProjection(t *table, f policy.Filter, args *policy.Args) *projection {
-	return &projection{t: t, f: f, args: args, reveals: map[string]string{}}
+	return &projection{t: t, f: f, args: args, reveals: map[string]string{}, masks: map[string]string{}}
 }
 
 // reveal is the boolean SQL that says whether a row shows the group.
@@ -31,18 +32,22 @@ func (p *projection) reveal(group string) string {
 	return sql
 }
 
-// revealed selects, for every group in order, whether the row shows it.
-func (p *projection) revealed() string {
-	var b strings.Builder
-	for _, g := range p.t.groups {
-		b.WriteString(", (" + p.reveal(g) + ") is true")
+// mask is the boolean SQL that says whether a row shows the group masked, where
+// it does not reveal it.
+func (p *projection) mask(group string) string {
+	sql, ok := p.masks[group]
+	if !ok {
+		sql = "false"
+		if p.reveal(group) != "true" {
+			sql = p.f.Masks(group, p.args)
+		}
+		p.masks[group] = sql
 	}
-	return b.String()
+	return sql
 }
 
-// field finds a field or governance column by name: its column, and the reveal
-// predicate of its group.
-func (p *projection) field(name string) (column, string, error) {
+// field finds a field or governance column by name, and how it is shown.
+func (p *projection) field(name string) (sight, error) {
 	for i, c := range p.t.columns {
 		if c.name != name {
 			continue
@@ -53,17 +58,16 @@ func (p *projection) field(name string) (column, string, error) {
 				break
 			}
 			c.field = f
-			return c, "true", nil
 		}
-		reveal := p.reveal(c.field.Group)
-		if reveal == "false" {
-			e := crm.Errorf(crm.Denied, "is withheld from you on every record; leave it out of filter and sort")
+		s := p.sight(c)
+		if s.reveal == "false" && s.mask == "false" {
+			e := crm.Errorf(crm.Denied, "is withheld from you on every record; leave it out")
 			e.Field = name
-			return c, "", e
+			return s, e
 		}
-		return c, reveal, nil
+		return s, nil
 	}
-	return column{}, "", crm.FieldErrorf(name, "%s has no such field", p.t.def.Entity)
+	return sight{}, crm.FieldErrorf(name, "%s has no such field", p.t.def.Entity)
 }
 
 // condition is c as SQL that is true or not; negations sit at the leaves, where
@@ -77,11 +81,11 @@ func (p *projection) condition(c crm.Condition, negated bool) (string, error) {
 	case crm.Not:
 		return p.condition(c.Of, !negated)
 	case crm.IsNull:
-		col, reveal, err := p.field(c.Field)
+		of, err := p.field(c.Field)
 		if err != nil {
 			return "", err
 		}
-		there := shown(reveal, "r."+col.sql+" is not null")
+		there := of.where(func(v string) string { return v + " is not null" })
 		if negated {
 			return there, nil
 		}
@@ -117,38 +121,40 @@ func (p *projection) join(cs []crm.Condition, negated, and bool) (string, error)
 }
 
 func (p *projection) in(c crm.In, negated bool) (string, error) {
-	col, reveal, err := p.field(c.Field)
+	of, err := p.field(c.Field)
 	if err != nil {
 		return "", err
 	}
 	texts := make([]string, 0, len(c.Values))
 	for _, v := range c.Values {
-		s, err := operand(col, v)
+		s, err := operand(of.col, v)
 		if err != nil {
 			return "", err
 		}
 		texts = append(texts, s)
 	}
-	test := "r." + col.sql + " = any(" + p.args.Add(texts, "text[]") + "::" + col.pg + "[])"
-	if negated {
-		test = "not " + test
-	}
-	return shown(reveal, test), nil
+	list := p.args.Add(texts, "text[]") + "::" + of.col.pg + "[]"
+	return of.where(func(v string) string {
+		if negated {
+			return "not " + v + " = any(" + list + ")"
+		}
+		return v + " = any(" + list + ")"
+	}), nil
 }
 
 // operators are the comparisons and what becomes of them under not.
 var operators = map[string]string{"=": "<>", "!=": "=", "<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 
 func (p *projection) compare(c crm.Compare, negated bool) (string, error) {
-	col, reveal, err := p.field(c.Field)
+	of, err := p.field(c.Field)
 	if err != nil {
 		return "", err
 	}
 	if c.Op == "contains" {
-		return p.contains(col, reveal, c.Value, negated)
+		return p.contains(of, c.Value, negated)
 	}
 	op, ok := operators[c.Op]
-	if !ok || col.field.Type == crm.TypeList {
+	if !ok || of.col.field.Type == crm.TypeList {
 		return "", crm.FieldErrorf(c.Field, "cannot be compared with %s", c.Op)
 	}
 	if !negated {
@@ -157,38 +163,31 @@ func (p *projection) compare(c crm.Compare, negated bool) (string, error) {
 	if op == "!=" {
 		op = "<>"
 	}
-	s, err := operand(col, c.Value)
+	s, err := operand(of.col, c.Value)
 	if err != nil {
 		return "", err
 	}
-	return shown(reveal, "r."+col.sql+" "+op+" "+p.args.Add(s, col.pg)), nil
+	with := " " + op + " " + p.args.Add(s, of.col.pg)
+	return of.where(func(v string) string { return v + with }), nil
 }
 
-func (p *projection) contains(col column, reveal string, v crm.Value, negated bool) (string, error) {
+func (p *projection) contains(of sight, v crm.Value, negated bool) (string, error) {
 	if v.Type() != crm.TypeString {
-		return "", crm.FieldErrorf(col.name, "contains takes a text")
+		return "", crm.FieldErrorf(of.col.name, "contains takes a text")
 	}
-	var test string
-	switch col.field.Type {
+	before, after := "", ""
+	switch of.col.field.Type {
 	case crm.TypeString:
-		test = "strpos(lower(r." + col.sql + "), lower(" + p.args.Add(v.Text(), "text") + ")) > 0"
+		before, after = "strpos(lower(", "), lower("+p.args.Add(v.Text(), "text")+")) > 0"
 	case crm.TypeList:
-		test = "r." + col.sql + " @> " + p.args.Add([]string{v.Text()}, "text[]")
+		after = " @> " + p.args.Add([]string{v.Text()}, "text[]")
 	default:
-		return "", crm.FieldErrorf(col.name, "contains is for text, the field is a %s", col.field.Type)
+		return "", crm.FieldErrorf(of.col.name, "contains is for text, the field is a %s", of.col.field.Type)
 	}
 	if negated {
-		test = "not " + test
+		before = "not " + before
 	}
-	return shown(reveal, test), nil
-}
-
-// shown is test where the row reveals the field.
-func shown(reveal, test string) string {
-	if reveal == "true" {
-		return "(" + test + ")"
-	}
-	return "(" + test + " and " + reveal + ")"
+	return of.where(func(v string) string { return before + v + after }), nil
 }
 
 // operand is a value to compare with col, as text.

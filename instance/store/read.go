@@ -51,6 +51,7 @@ type listing struct {
 	order order
 	limit int
 	sql   string
+	shown *showing
 }
 
 // listing writes the statement of a page in the given shape.
@@ -66,7 +67,9 @@ func (s *Store) listing(t *table, r Read, shape shape) (listing, error) {
 		return l, err
 	}
 	var b strings.Builder
-	b.WriteString("select " + t.selected("r.") + p.revealed())
+	shown, showing := p.shown()
+	l.shown = showing
+	b.WriteString("select " + p.selected() + shown)
 	for i := range l.order.keys {
 		b.WriteString(", (" + l.order.sql(i) + ")::text")
 	}
@@ -140,10 +143,8 @@ func (s *Store) page(ctx context.Context, q queries, l listing) (Page, error) {
 	batch := &pgx.Batch{}
 	batch.Queue(samePlanSQL)
 	batch.Queue(l.sql, l.args.Values()...).Query(func(rows pgx.Rows) error {
-		shows := make([]bool, len(l.t.groups))
 		values := make([]*string, len(l.order.keys))
-		row := l.t.scanner(append(pointers(shows), pointers(values)...)...)
-		revealed := make(map[string]bool, len(shows))
+		row := l.t.scanner(append(l.shown.targets(), pointers(values)...)...)
 		for rows.Next() {
 			if more = len(page.Records) == l.limit; more {
 				continue // the one row that says there is another page
@@ -151,10 +152,7 @@ func (s *Store) page(ctx context.Context, q queries, l listing) (Page, error) {
 			if err := row.scan(rows); err != nil {
 				return err
 			}
-			for i, g := range l.t.groups {
-				revealed[g] = shows[i]
-			}
-			rec := row.record(revealed)
+			rec := row.record(l.shown)
 			page.Records = append(page.Records, rec)
 			last = position{ID: rec.ID, Values: append(last.Values[:0], values...)}
 		}
@@ -210,7 +208,9 @@ func (s *Store) get(ctx context.Context, q queries, r Read) (Page, error) {
 	if err != nil {
 		return Page{}, err
 	}
-	l.sql = "select " + t.selected("r.") + p.revealed() + " from " + t.live + " r where (" + p.f.Where(l.args) + ") and " + wanted
+	shown, showing := p.shown()
+	l.shown = showing
+	l.sql = "select " + p.selected() + shown + " from " + t.live + " r where (" + p.f.Where(l.args) + ") and " + wanted
 	page, err := s.page(ctx, q, l)
 	if err != nil {
 		return Page{}, err

@@ -36,7 +36,10 @@ var thing = crm.Definition{Entity: "thing", Label: "Thing", Plural: "Things", Go
 	{Name: "seen", Type: crm.TypeTimestamp, Group: "core"},
 	{Name: "tags", Type: crm.TypeList, Indexed: true, Group: "core"},
 	{Name: "other_id", Type: crm.TypeReference, Reference: "thing", Group: "core"},
-	{Name: "amount", Type: crm.TypeDecimal, Indexed: true, Group: "commercial"},
+	{Name: "amount", Type: crm.TypeDecimal, Indexed: true, Group: "commercial", Mask: crm.MaskBand},
+	{Name: "closes", Type: crm.TypeDate, Group: "commercial", Mask: crm.MaskYear},
+	{Name: "iban", Type: crm.TypeString, Group: "commercial", Mask: crm.MaskLastFour},
+	{Name: "terms", Type: crm.TypeString, Group: "commercial"}, // nothing of it is left
 	{Name: "secret", Type: crm.TypeString, Group: "personal"},
 }}
 

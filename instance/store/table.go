@@ -144,12 +144,17 @@ func (t *table) list(alias string) string {
 // selected is list in the form that a row scans: money and dates as text,
 // because their canonical text is what a Value holds.
 func (t *table) selected(alias string) string {
+	return t.selectedAs(func(c column) string { return alias + c.sql })
+}
+
+// selectedAs is selected with the SQL that stands for each column.
+func (t *table) selectedAs(sql func(column) string) string {
 	var b strings.Builder
 	for i, c := range t.columns {
 		if i > 0 {
 			b.WriteString(", ")
 		}
-		b.WriteString(alias + c.sql)
+		b.WriteString(sql(c))
 		if c.pg == "numeric" || c.pg == "date" {
 			b.WriteString("::text")
 		}
@@ -213,9 +218,9 @@ func (r *row) scan(rows pgx.Rows) error {
 	return rows.Scan(r.targets...)
 }
 
-// record makes the scanned row a record. Groups that revealed does not hold
-// are withheld; nil reveals all that the origin sent.
-func (r *row) record(revealed map[string]bool) crm.Record {
+// record makes the scanned row a record, as it is shown; nil shows all that the
+// origin sent.
+func (r *row) record(shown *showing) crm.Record {
 	rec := crm.Record{
 		Entity: r.t.def.Entity, ID: crm.RecordID(r.id.String()), Version: r.version, Governed: r.g,
 		Fields: make(map[string]crm.Value, len(r.cells)),
@@ -226,15 +231,20 @@ func (r *row) record(revealed map[string]bool) crm.Record {
 	}
 	rec.Created, rec.Updated = r.g.Created.UTC(), r.g.Updated.UTC()
 	for i, c := range r.t.columns[len(governance):] {
-		if revealed == nil || revealed[c.field.Group] {
+		reveal, mask := shown.of(c.field.Group)
+		if reveal || mask && c.field.Mask != crm.MaskHide {
 			rec.Fields[c.name] = r.cells[i].value(c.field.Type)
 		}
 	}
-	if revealed != nil {
-		for _, g := range r.t.groups {
-			if !revealed[g] {
-				rec.Withheld = append(rec.Withheld, g)
-			}
+	if shown == nil {
+		return rec
+	}
+	for _, g := range r.t.groups {
+		switch reveal, mask := shown.of(g); {
+		case mask:
+			rec.Masked = append(rec.Masked, g)
+		case !reveal:
+			rec.Withheld = append(rec.Withheld, g)
 		}
 	}
 	return rec
