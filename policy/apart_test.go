@@ -25,7 +25,9 @@ func TestApartFindsEveryRowTreatedDifferently(t *testing.T) {
 		g := &generator{Rand: rand.New(rand.NewPCG(77, uint64(n)))}
 		source, grounds := g.bundle()
 		w := g.world(40, 40)
-		db.load(t, w)
+		if err := db.load(t.Context(), w); err != nil {
+			t.Fatal(err)
+		}
 		before, after := g.subject(), g.subject()
 		changed, changedGrounds := source, grounds
 		switch g.IntN(4) {
@@ -49,7 +51,15 @@ func TestApartFindsEveryRowTreatedDifferently(t *testing.T) {
 			if err != nil { // refused is denied
 				return policy.Filter{}, nil
 			}
-			return f, newOracle(t, source, grounds).answers(t, s, crm.ActionRead, w)
+			judge, err := newOracle(t.Context(), source, grounds)
+			if err != nil {
+				t.Fatal(err)
+			}
+			answers, err := judge.answers(t.Context(), s, crm.ActionRead, w, &policy.Moment{Valid: noon, Recorded: noon})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return f, answers
 		}
 		f, was := answers(source, grounds, before)
 		h, is := answers(changed, changedGrounds, after)

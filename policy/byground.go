@@ -21,16 +21,16 @@ func (e *Engine) ByGround(ctx context.Context, s crm.Subject, a crm.Action, enti
 			out, err = nil, crm.Errorf(crm.Internal, "policy %.12s: panic: %v", e.Digest(), p)
 		}
 	}()
-	ask, shared := askTerm(s, a, entity), &pool{}
+	q := e.asked(s, a, entity)
 	var closes []expr
 	for _, g := range e.grounds {
 		var any []expr
-		for _, known := range g.known(s) {
-			cond, err := g.residual(ctx, g.says, shared, input{ask: ask, fact: known.row})
+		for _, known := range q.known(g) {
+			cond, err := q.residual(ctx, g, g.says, known.row, nil)
 			if err != nil {
 				return nil, crm.Errorf(crm.Internal, "policy %.12s, ground %s: %w", e.Digest(), g.name, err)
 			}
-			any = append(any, opening{g, known.row, cond}.over(entity, cond))
+			any = append(any, q.over(g, cond))
 		}
 		over := or(any...)
 		if over == constant(false) {

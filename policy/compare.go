@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 )
@@ -52,26 +53,27 @@ func (t *translator) compare(l operand, op string, r operand) (expr, error) {
 	}
 	ordered := op != "=" && op != "<>"
 	switch {
+	case l.array && r.val != nil && ast.Compare(r.val, ast.Null{}) == 0:
+		return nullness(l, op)
 	case l.array:
 		return t.emptiness(l, op, r)
-	case l.nullable && op != "=":
-		return nil, fmt.Errorf("%s may be null, and SQL does not compare null as Rego does; test it with `=` or `in`", l.name)
-	case ordered && l.kind != kindInt && l.kind != kindTime && l.kind != kindText:
+	case ordered && (l.kind == kindBool || l.kind == kindUUID):
 		return nil, fmt.Errorf("%s has no order", l.name)
 	}
-	left, right := test{l.part}, any(nil)
+	left, right := []any{l.part}, []any(nil)
+	if _, null := r.val.(ast.Null); null {
+		return nullness(l, op)
+	}
 	if r.isColumn() {
+		right = []any{r.part}
 		switch {
 		case r.array:
 			return nil, fmt.Errorf("a list is not comparable with a value")
-		case r.nullable:
-			return nil, fmt.Errorf("%s may be null; compare it with a known value", r.name)
 		case l.kind == r.kind:
-			right = r.part
 		case !ordered && l.kind == kindUUID && r.kind == kindText:
-			left, right = append(left, "::text"), r.part
+			left = append(left, "::text")
 		case !ordered && l.kind == kindText && r.kind == kindUUID:
-			return append(left, " "+op+" ", r.part, "::text"), nil
+			right = append(right, "::text")
 		default:
 			return nil, fmt.Errorf("%s is %s and %s is %s", l.name, l.kind, r.name, r.kind)
 		}
@@ -80,20 +82,64 @@ func (t *translator) compare(l operand, op string, r operand) (expr, error) {
 		if err != nil {
 			return nil, err
 		}
-		right = t.pool.add(v, string(l.kind))
+		right = []any{t.pool.add(v, l.kind.cast())}
 	}
 	if ordered && l.kind == kindText { // Rego orders text by its bytes
 		left = append(left, ` collate "C"`)
 	}
-	return append(left, " "+op+" ", right), nil
+	return nulls(l, op, r, func(op string) expr {
+		return test(slices.Concat(left, []any{" " + op + " "}, right))
+	}), nil
+}
+
+// nulls adds to a comparison what it says of null: Rego's null equals itself
+// and comes before every value.
+func nulls(l operand, op string, r operand, compare func(op string) expr) expr {
+	absent := func(o operand) expr {
+		if !o.nullable {
+			return constant(false)
+		}
+		return test{o.part, " is null"}
+	}
+	switch {
+	case op == "=" && l.nullable && r.nullable:
+		return compare("is not distinct from")
+	case op == "<>" && (l.nullable || r.nullable):
+		return compare("is distinct from")
+	case op == "<" && l.nullable:
+		return or(compare(op), and(absent(l), not(absent(r))))
+	case op == "<=":
+		return or(compare(op), absent(l))
+	case op == ">" && r.nullable:
+		return or(compare(op), and(absent(r), not(absent(l))))
+	case op == ">=":
+		return or(compare(op), absent(r))
+	}
+	return compare(op)
+}
+
+// nullness asks whether a column is empty.
+func nullness(l operand, op string) (expr, error) {
+	switch {
+	case !l.nullable:
+		return nil, fmt.Errorf("%s is never null", l.name)
+	case op == "=":
+		return test{l.part, " is null"}, nil
+	case op == "<>":
+		return test{l.part, " is not null"}, nil
+	}
+	return nil, fmt.Errorf("compare %s with null by == or != only", l.name)
 }
 
 // emptiness compares a list with the empty list, the only one it has an order
 // of elements in common with.
 func (t *translator) emptiness(l operand, op string, r operand) (expr, error) {
 	list, ok := r.val.(*ast.Array)
-	if !ok || list.Len() != 0 || (op != "=" && op != "<>") || l.nullable {
+	if !ok || list.Len() != 0 || (op != "=" && op != "<>") {
 		return nil, fmt.Errorf("a list is compared with [] only; use `in` for its elements")
+	}
+	if op == "<>" && l.nullable {
+		op = "is distinct from"
 	}
 	return test{"cardinality(", l.part, ") " + op + " 0"}, nil
 }
@@ -101,14 +147,14 @@ func (t *translator) emptiness(l operand, op string, r operand) (expr, error) {
 // member is `l in r`.
 func (t *translator) member(l, r operand) (expr, error) {
 	if r.isColumn() {
-		if !r.array || r.nullable || l.isColumn() {
+		if !r.array || l.isColumn() {
 			return nil, fmt.Errorf("only a known value may be sought in a list")
 		}
 		v, err := constantOf(l.val, r.kind)
 		if err != nil {
 			return nil, err
 		}
-		return test{t.pool.add(v, string(r.kind)), " = any(", r.part, ")"}, nil
+		return test{t.pool.add(v, r.kind.cast()), " = any(", r.part, ")"}, nil
 	}
 	var elements []ast.Value
 	collect := func(x *ast.Term) { elements = append(elements, x.Value) }
@@ -160,14 +206,14 @@ func (t *translator) list(elements []ast.Value, k kind) (*param, error) {
 		}
 	}
 	if numbers != nil {
-		return t.pool.add(numbers, string(k)+"[]"), nil
+		return t.pool.add(numbers, k.listCast()), nil
 	}
-	return t.pool.add(texts, string(k)+"[]"), nil
+	return t.pool.add(texts, k.listCast()), nil
 }
 
 // prefix is startswith(l, r).
 func (t *translator) prefix(l, r operand) (expr, error) {
-	if !l.isColumn() || r.isColumn() || l.kind != kindText || l.array || l.nullable {
+	if !l.isColumn() || r.isColumn() || l.kind != kindText || l.array {
 		return nil, fmt.Errorf("startswith takes a text column and a known prefix")
 	}
 	v, err := constantOf(r.val, kindText)

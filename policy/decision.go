@@ -41,13 +41,17 @@ func (e *Engine) Explain(ctx context.Context, s crm.Subject, a crm.Action, rec c
 		}
 	}()
 	d = Decision{Digest: e.Digest()}
-	in := input{ask: askTerm(s, a, rec.Entity), record: recordTerm(rec.ID, rec.Governed), now: instant(now)}
-	rows := f.about(rec)
+	record, err := e.recordTerm(rec)
+	if err != nil {
+		return Decision{}, err
+	}
+	q, rows := e.asked(s, a, rec.Entity), f.about(rec)
+	in := input{ask: q.ask, record: record, now: instant(now)}
 	shown := map[string]bool{} // by group; false for masked
 	for _, g := range e.grounds {
 		known := rows[g.facts]
 		if g.facts == nil {
-			known = g.known(s)
+			known = q.known(g)
 		}
 		for _, row := range known {
 			in.fact = row.row

@@ -18,8 +18,10 @@ type Engine struct {
 	bundle  *Bundle
 	grounds []ground // those that open first, and those without facts first among them
 	permit  rego.PreparedEvalQuery
+	limits  limits
 	cache   *cache
-	defs    []crm.Definition // entities whose fields rules may read
+	fields  map[string]row  // by entity
+	reads   map[string]bool // names of the fields that rules read
 }
 
 // ground is one way to open or close a record.
@@ -88,10 +90,15 @@ func compile(ctx context.Context, b *Bundle, defs []crm.Definition) (e *Engine, 
 	if len(problems) > 0 {
 		return nil, problems
 	}
-	if problems = lint(c, declared); len(problems) > 0 {
+	fields := map[string]row{}
+	for _, d := range defs {
+		fields[d.Entity] = fieldRow(d)
+	}
+	problems, reads := lint(c, declared, fields)
+	if len(problems) > 0 {
 		return nil, problems
 	}
-	e = &Engine{bundle: b, defs: defs, cache: newCache(cacheSize)}
+	e = &Engine{bundle: b, fields: fields, reads: reads, cache: newCache(cacheSize)}
 	for _, d := range declared {
 		g := ground{name: d.name, text: d.text, opens: d.opens, facts: factTables[d.fact], areas: d.fact == areaFact}
 		var err error
@@ -110,6 +117,7 @@ func compile(ctx context.Context, b *Bundle, defs []crm.Definition) (e *Engine, 
 	if e.permit, err = rego.New(rego.Compiler(c), rego.Query("data.meridian.service.permit(input.subject, input.permission)")).PrepareForEval(ctx); err != nil {
 		problems = append(problems, err.Error())
 	}
+	e.limits = prepareLimits(ctx, c)
 	return e, problems
 }
 

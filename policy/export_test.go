@@ -104,6 +104,37 @@ var Mutants = map[string]func(Filter) Filter{
 		f.reveals = reveals
 		return f
 	},
+	"everything masked": func(f Filter) Filter {
+		masks := map[string]expr{}
+		for g := range f.reveals { // other instances and writers too
+			masks[g] = constant(true)
+		}
+		f.masks = masks
+		return f
+	},
+	"masked unless withheld": func(f Filter) Filter {
+		masks := map[string]expr{}
+		for g, e := range f.masks {
+			masks[g] = each(e, func(e expr) expr {
+				if _, ok := e.(negation); ok {
+					return constant(true)
+				}
+				return e
+			})
+		}
+		f.masks = masks
+		return f
+	},
+	"null is neither": func(f Filter) Filter { // not (null) is null
+		return f.each(func(e expr) expr {
+			if n, ok := e.(negation); ok {
+				return bareNegation(n)
+			}
+			return e
+		})
+	},
+	"null is not another":  replacing(" is distinct from ", " <> "),
+	"absence for presence": replacing(" is not null", " is null"),
 	"groups exchanged": func(f Filter) Filter {
 		reveals := map[string]expr{}
 		for g := range f.reveals {
@@ -120,6 +151,11 @@ type everRecorded struct{ exists }
 func (e everRecorded) sql(a *Args) string {
 	return strings.ReplaceAll(e.exists.sql(a), a.recording(), "true")
 }
+
+// bareNegation is a negation by SQL's not.
+type bareNegation struct{ term expr }
+
+func (n bareNegation) sql(a *Args) string { return "(not (" + n.term.sql(a) + "))" }
 
 func shortened(op string) func(expr) expr {
 	return func(e expr) expr {
@@ -154,7 +190,11 @@ func (f Filter) each(rewrite func(expr) expr) Filter {
 	for g, e := range f.reveals {
 		reveals[g] = each(e, rewrite)
 	}
-	f.opens, f.closes, f.reveals = each(f.opens, rewrite), each(f.closes, rewrite), reveals
+	masks := map[string]expr{}
+	for g, e := range f.masks {
+		masks[g] = each(e, rewrite)
+	}
+	f.opens, f.closes, f.reveals, f.masks = each(f.opens, rewrite), each(f.closes, rewrite), reveals, masks
 	return f
 }
 

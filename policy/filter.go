@@ -7,9 +7,6 @@ import (
 	"slices"
 
 	"meridian/instance/crm"
-
-	"github.com/open-policy-agent/opa/v1/ast"
-	"github.com/open-policy-agent/opa/v1/rego"
 )
 
 // Filter is what a subject's action may reach in one entity, as SQL over the
@@ -113,65 +110,35 @@ func (e *Engine) Filter(ctx context.Context, s crm.Subject, a crm.Action, entity
 	return f, nil
 }
 
-// opening is a ground that may open a record, for one fact where facts are
-// known, with the condition on the record and, if only the database knows the
-// ground's facts, on one fact row.
-type opening struct {
-	ground
-	fact *ast.Term // nil unless the ground's facts are known
-	cond expr
-}
-
-// known are the facts that a ground is asked about one by one; a ground whose
-// facts only the database knows, or that has none, is asked once without.
-func (g ground) known(s crm.Subject) []fact {
-	if !g.areas {
-		return []fact{{}}
-	}
-	return areaFacts(s)
-}
-
-func (o opening) over(entity string, cond expr) expr {
-	if o.facts == nil {
-		return cond
-	}
-	return anyFact(o.facts, entity, cond)
-}
-
 func (e *Engine) filter(ctx context.Context, s crm.Subject, a crm.Action, entity string, groups []string) (f Filter, err error) {
 	defer func() {
 		if p := recover(); p != nil { // a panic in OPA is no approval
 			f, err = Filter{}, fmt.Errorf("panic: %v", p)
 		}
 	}()
-	ask := askTerm(s, a, entity)
+	q := e.asked(s, a, entity)
 	var openings []opening
-	var closes []expr
-	shared := &pool{}
+	var opens, closes []expr
 	for _, g := range e.grounds {
-		for _, known := range g.known(s) {
-			cond, err := g.residual(ctx, g.says, shared, input{ask: ask, fact: known.row})
+		for _, known := range q.known(g) {
+			cond, err := q.residual(ctx, g, g.says, known.row, nil)
 			if err != nil {
 				return Filter{}, err
 			}
-			switch o := (opening{g, known.row, cond}); {
+			over := q.over(g, cond)
+			switch {
 			case cond == constant(false): // never for this subject
 			case g.opens:
-				openings = append(openings, o)
+				openings, opens = append(openings, opening{g, known.row, cond, over}), append(opens, over)
 			default:
-				closes = append(closes, o.over(entity, cond))
+				closes = append(closes, over)
 			}
 		}
 	}
-	var opens []expr
-	for _, o := range openings {
-		opens = append(opens, o.over(entity, o.cond))
-	}
 	f = Filter{digest: e.Digest(), stamp: s.Stamp, opens: or(opens...), closes: or(closes...), reveals: map[string]expr{}, masks: map[string]expr{}}
 	for _, group := range groups {
-		withheld := test{shared.add(group, string(kindText)), " = any(r.withheld)"} // the origin did not send the group
-		in := input{ask: ask, group: ast.StringTerm(group)}
-		shown, err := showing(ctx, openings, opens, entity, in, func(g ground) *function { return g.reveals }, shared)
+		withheld := test{q.pool.add(group, string(kindText)), " = any(r.withheld)"} // the origin did not send the group
+		shown, err := q.shown(ctx, openings, group, func(g ground) *function { return g.reveals })
 		if err != nil {
 			return Filter{}, err
 		}
@@ -179,7 +146,7 @@ func (e *Engine) filter(ctx context.Context, s crm.Subject, a crm.Action, entity
 		if !masking(s, a) {
 			continue
 		}
-		if shown, err = showing(ctx, openings, opens, entity, in, func(g ground) *function { return g.masks }, shared); err != nil {
+		if shown, err = q.shown(ctx, openings, group, func(g ground) *function { return g.masks }); err != nil {
 			return Filter{}, err
 		}
 		f.masks[group] = and(shown, not(withheld))
@@ -191,73 +158,4 @@ func (e *Engine) filter(ctx context.Context, s crm.Subject, a crm.Action, entity
 // and what leaves for another instance, is whole or absent.
 func masking(s crm.Subject, a crm.Action) bool {
 	return a == crm.ActionRead && s.Kind != crm.KindInstance
-}
-
-// showing says on which rows one of the openings shows a group, by the function
-// that which picks. The fact that opens and the fact that shows are the same.
-func showing(ctx context.Context, openings []opening, opens []expr, entity string, in input, which func(ground) *function, shared *pool) (expr, error) {
-	everywhere := len(openings) > 0
-	var shown []expr
-	for i, o := range openings {
-		f := which(o.ground)
-		if f == nil {
-			everywhere = false
-			continue
-		}
-		in.fact = o.fact
-		cond, err := o.residual(ctx, f, shared, in)
-		switch {
-		case err != nil:
-			return nil, err
-		case cond == constant(true):
-			shown = append(shown, opens[i])
-		default:
-			everywhere = false
-			shown = append(shown, o.over(entity, and(o.cond, cond)))
-		}
-	}
-	if everywhere { // whatever opens the row shows the group
-		return constant(true), nil
-	}
-	return or(shown...), nil
-}
-
-// input is what a ground's functions are called with, as far as it is known.
-type input struct{ ask, record, fact, now, group *ast.Term }
-
-func (in input) object() ast.Object {
-	pairs := make([][2]*ast.Term, 0, 5)
-	for _, part := range []struct {
-		name  string
-		value *ast.Term
-	}{{"ask", in.ask}, {"record", in.record}, {"fact", in.fact}, {"now", in.now}, {"group", in.group}} {
-		if part.value != nil {
-			pairs = append(pairs, [2]*ast.Term{ast.StringTerm(part.name), part.value})
-		}
-	}
-	return ast.NewObject(pairs...)
-}
-
-// residual is what a function of the ground says of a row that only the
-// database knows.
-func (g ground) residual(ctx context.Context, f *function, shared *pool, in input) (expr, error) {
-	pq, err := f.partial.Partial(ctx, rego.EvalParsedInput(in.object()))
-	if err = interrupted(ctx, err); err != nil {
-		return nil, fmt.Errorf("ground %s: %w", g.name, err)
-	}
-	x, err := newTranslator(g.facts, shared).translate(pq)
-	if err != nil {
-		return nil, fmt.Errorf("ground %s does not translate: %w", g.name, err)
-	}
-	return x, nil
-}
-
-// interrupted is err, or that the evaluation was cut short. OPA drops errors
-// under `not`, cancellation among them: half an evaluation could say more than
-// the whole.
-func interrupted(ctx context.Context, err error) error {
-	if err == nil {
-		return context.Cause(ctx)
-	}
-	return err
 }

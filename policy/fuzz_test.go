@@ -12,7 +12,7 @@ import (
 
 // sqlText is all that a filter may consist of: names, operators, parameters and
 // two fixed literals. A value of a rule or of a subject is none of it.
-var sqlText = regexp.MustCompile(`^([a-z_]+|r\.[a-z_]+|f\.[a-z_]+|fact\.agreement|fact\."grant"|\$[0-9]+::[a-z]+(\[\])?|::text|'infinity'|"C"|0|[ ()=<>,])*$`)
+var sqlText = regexp.MustCompile(`^([a-z_]+|r\.[a-z_]+|r\."[a-z0-9_]+"|f\.[a-z_]+|fact\.agreement|fact\."grant"|\$[0-9]+(::[a-z]+(\[\])?)+|::text|'infinity'|"C"|0|[ ()=<>,])*$`)
 
 // FuzzRule writes anything as the condition of a ground. Whatever it is, it is
 // refused or it becomes SQL that holds no value; it never panics, and it never
@@ -25,6 +25,8 @@ func FuzzRule(f *testing.F) {
 		`record.withheld == []`, `some i; record.withheld[i] == "a"`, `[record.home, 1] == ["a", 1]`, `{"a": record.home}.a == "b"`,
 		`record.home == "a"; record.home == "b"`, `record.home = x; x = "a"`, `count({1 | record.home == "a"}) > 0`, `input == data`,
 		`record.created < now; now < record.updated`, `record.id == "018f0000-0000-7000-8000-000000000001"`, `ask`, `_ = record.home`,
+		`record.fields.tier != "x' or true --"`, `record.fields.amount < 0.1`, `"a" in record.fields.tags`, `not record.fields.since <= null`,
+		`record.fields.order == record.fields.grade`, `record.fields == {}`, `f := record.fields; f.vip != true`,
 	} {
 		f.Add(seed)
 	}
@@ -34,7 +36,7 @@ func FuzzRule(f *testing.F) {
 		if err != nil {
 			return
 		}
-		e, problems := policy.Compile(t.Context(), b)
+		e, problems := policy.Compile(t.Context(), b, definitions...)
 		if len(problems) > 0 {
 			return
 		}

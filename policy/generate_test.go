@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
 	"meridian/instance/crm"
+	"meridian/policy"
 )
 
 // The generator writes random bundles, subjects, facts and records. It knows
@@ -20,6 +22,24 @@ var words = []string{
 }
 
 var groupNames = []string{"core", "commercial", "personal"}
+
+// definitions are the entities of every case, with fields of every type. Only
+// contacts have a grade.
+var definitions = func() (ds []crm.Definition) {
+	fields := []crm.Field{
+		{Name: "tier", Type: crm.TypeString}, {Name: "order", Type: crm.TypeString}, {Name: "size", Type: crm.TypeInteger},
+		{Name: "amount", Type: crm.TypeDecimal}, {Name: "vip", Type: crm.TypeBoolean}, {Name: "since", Type: crm.TypeDate},
+		{Name: "since2", Type: crm.TypeDate}, {Name: "seen", Type: crm.TypeTimestamp}, {Name: "parent", Type: crm.TypeReference}, {Name: "tags", Type: crm.TypeList},
+	}
+	ds = []crm.Definition{{Entity: "account", Fields: fields}, {Entity: "contact", Fields: append(slices.Clone(fields), crm.Field{Name: "grade", Type: crm.TypeString})}}
+	return ds
+}()
+
+var (
+	integers = []int64{-1 << 62, -1, 0, 3, 9, 10, 1 << 62}
+	decimals = []string{"-12.5", "-0.1", "0", "0.1", "0.3", "3", "9.99", "10", "123456789012345678"}
+	dates    = []string{"0001-01-01", "1999-12-31", "2026-02-28", "2026-03-01", "9999-12-31"}
+)
 
 // noon is the database's time of every case; instants are around it.
 var (
@@ -89,6 +109,10 @@ func (g *generator) column() string {
 		return "fact." + pick(g, "department", "effect")
 	case g.fact == "grant" && g.IntN(3) > 0:
 		return "fact." + pick(g, "kind", "key")
+	case g.fact == "area" && g.IntN(4) == 0:
+		return "fact." + pick(g, "department", "effect", "on_department")
+	case g.IntN(4) == 0:
+		return "record.fields." + pick(g, "tier", "order")
 	}
 	return "record." + pick(g, "home", "territory", "segment", "department", "owner", "jurisdiction")
 }
@@ -100,14 +124,14 @@ func (g *generator) uuidColumn() string {
 	case g.fact == "grant" && g.IntN(2) == 0:
 		return "fact.record"
 	}
-	return "record." + pick(g, "id", "account")
+	return "record." + pick(g, "id", "account", "fields.parent")
 }
 
 func (g *generator) timeColumn() string {
 	if g.fact != "" && g.IntN(3) > 0 {
 		return "fact." + pick(g, "valid_from", "valid_to")
 	}
-	return "record." + pick(g, "created", "updated")
+	return "record." + pick(g, "created", "updated", "fields.seen")
 }
 
 func (g *generator) array() string {
@@ -116,8 +140,10 @@ func (g *generator) array() string {
 		return "fact." + pick(g, "actions", "groups")
 	case g.fact == "grant" && g.IntN(3) > 0:
 		return "fact.groups"
+	case g.fact == "area" && g.IntN(3) > 0:
+		return "fact." + pick(g, "actions", "groups", "territories")
 	}
-	return "record.withheld"
+	return "record." + pick(g, "withheld", "fields.tags")
 }
 
 func (g *generator) op() string    { return pick(g, "==", "!=", "<", "<=", ">", ">=") }
@@ -139,8 +165,23 @@ func (g *generator) sides(a, op, b string) string {
 
 // atom is one condition that may also stand under `not`.
 func (g *generator) atom() string {
-	switch g.IntN(17) {
+	switch g.IntN(22) {
+	case 17:
+		return g.sides("record.fields.size", g.op(), pick(g, "record.fields.size", "ask.subject.clearance", "record.sensitivity", fmt.Sprint(pick(g, integers...))))
+	case 18:
+		return g.sides("record.fields.amount", g.op(), pick(g, decimals...))
+	case 19:
+		return g.sides("record.fields.since", g.op(), quote(pick(g, dates...)))
+	case 20:
+		return pick(g, "record.fields.vip == true", "record.fields.vip != true", "false == record.fields.vip",
+			"record.fields.vip == record.pinned", "record.fields.since < record.fields.since2",
+			"record.fields.size in {3, 10, "+fmt.Sprint(g.IntN(9))+"}", "record.fields.amount in {0.1, 9.99}", `record.fields.since in {"1999-12-31", "2026-03-01"}`)
+	case 21: // is there a value?
+		return g.sides("record.fields."+pick(g, "tier", "order", "size", "amount", "since", "seen", "parent", "tags", "vip"), g.equal(), "null")
 	case 0, 1, 2:
+		if g.fact == "area" && g.IntN(2) == 0 {
+			return g.column() + " in fact." + pick(g, "territories", "segments", "groups")
+		}
 		return g.column() + " in " + g.subjectList()
 	case 3:
 		return g.sides(g.column(), g.equal(), g.quoted())
@@ -160,9 +201,12 @@ func (g *generator) atom() string {
 		if g.fact == "grant" && g.IntN(2) == 0 {
 			return pick(g, "fact.suspended == true", "fact.suspended == false", "fact.suspended != true")
 		}
+		if g.fact == "area" && g.IntN(2) == 0 {
+			return pick(g, "fact.any_territory", "fact.any_segment == false", `fact.effect == "a"`)
+		}
 		return pick(g, "record.pinned == true", "false == record.pinned", "record.pinned != true")
 	case 11:
-		return "startswith(" + g.column() + ", " + g.quoted() + ")"
+		return "startswith(" + g.column() + ", " + pick(g, g.quoted(), quote(pick(g, "B", "b", "s", "CA", "0"))) + ")"
 	case 12:
 		return g.sides(g.uuidColumn(), g.equal(), pick(g, quote(string(pick(g, uuids...))), g.uuidColumn(), "record.owner"))
 	case 13:
@@ -177,7 +221,11 @@ func (g *generator) atom() string {
 
 // literal is one line of a body.
 func (g *generator) literal(depth int) string {
-	switch g.IntN(12) {
+	switch g.IntN(14) {
+	case 12:
+		return `ask.entity == "contact"; ` + pick(g, "", "not ") + g.sides("record.fields.grade", g.op(), g.quoted())
+	case 13:
+		return pick(g, "", "not ") + g.valued()
 	case 0, 1:
 		return "not " + g.atom()
 	case 2:
@@ -256,6 +304,16 @@ func (g *generator) helper(depth int) string {
 	return name + "(" + strings.Join(g.args(), ", ") + ")"
 }
 
+// valued writes a function of a value and returns a call of it.
+func (g *generator) valued() string {
+	g.n++
+	name := fmt.Sprintf("%s_valued%d", g.ground, g.n)
+	for range 1 + g.IntN(2) {
+		g.helpers.WriteString(define(name, []string{"ask", "value"}, "\t"+pick(g, "value in "+g.subjectList(), "value "+g.op()+" "+g.quoted(), "not value == "+g.quoted())))
+	}
+	return name + "(ask, " + g.column() + ")"
+}
+
 // made is a ground of a generated bundle.
 type made struct {
 	name, fact string
@@ -264,9 +322,9 @@ type made struct {
 
 // bundle writes a random bundle and says what grounds it has.
 func (g *generator) bundle() (string, []made) {
-	grounds := []made{{"g0", "", true}, {"g1", pick(g, "agreement", "grant", ""), true}, {"g2", pick(g, "agreement", "grant"), false}}
+	grounds := []made{{"g0", "", true}, {"g1", pick(g, "agreement", "grant", "area", ""), true}, {"g2", pick(g, "agreement", "grant", "area"), false}}
 	for i := range g.IntN(4) {
-		grounds = append(grounds, made{fmt.Sprintf("g%d", i+3), pick(g, "agreement", "grant", ""), g.IntN(3) > 0})
+		grounds = append(grounds, made{fmt.Sprintf("g%d", i+3), pick(g, "agreement", "grant", "area", ""), g.IntN(3) > 0})
 	}
 	var rules, declared strings.Builder
 	g.helpers.Reset()
@@ -290,7 +348,7 @@ func (g *generator) bundle() (string, []made) {
 		if !gr.opens {
 			continue
 		}
-		for range 1 + g.IntN(2) {
+		for _, shows := range g.shows() {
 			body := pick(g, "\tgroup == \"core\"", "\tgroup in {\"core\", \"personal\"}", "\tgroup in ask.subject.groups", "\tgroup != \"commercial\"")
 			if g.fact != "" && g.IntN(2) == 0 {
 				body = "\tgroup in fact.groups"
@@ -298,10 +356,15 @@ func (g *generator) bundle() (string, []made) {
 			if g.IntN(2) == 0 {
 				body += "\n" + g.body(1, 2, 1)
 			}
-			rules.WriteString(define(gr.name+"_reveals", append(g.args(), "group"), body))
+			rules.WriteString(define(gr.name+shows, append(g.args(), "group"), body))
 		}
 	}
 	return "package meridian.rules\n\ngrounds := {\n" + declared.String() + "}\n\n" + rules.String() + g.helpers.String(), grounds
+}
+
+// shows are the functions of an opening ground about groups, one for each body.
+func (g *generator) shows() []string {
+	return pick(g, []string{"_reveals"}, []string{"_reveals", "_reveals"}, []string{"_reveals", "_masks"}, []string{"_reveals", "_masks", "_masks"})
 }
 
 func (g *generator) subject() crm.Subject {
@@ -310,6 +373,13 @@ func (g *generator) subject() crm.Subject {
 		Roles: pick(g, nil, []string{"rep"}, []string{"rep", "reader", "a"}), Clearance: g.IntN(10),
 		Territories: g.list(0, 14), Segments: g.list(0, 14), AllSegments: g.IntN(2) == 0, Departments: g.list(0, 4),
 		Keys: g.list(0, 6), Groups: pick(g, nil, []string{"core"}, groupNames), Jurisdictions: g.list(0, 3), Purpose: g.word(),
+	}
+	for i := range g.IntN(4) {
+		s.Areas = append(s.Areas, crm.Area{
+			ID: fmt.Sprintf("area-%d", i), Department: g.word(), Effect: crm.Effect(g.word()), Actions: pick(g, nil, []string{"read"}, g.list(1, 4)),
+			Groups: pick(g, nil, []string{"core"}, groupNames, g.list(1, 3)), AnyTerritory: g.IntN(2) == 0, AnySegment: g.IntN(2) == 0,
+			Territories: g.list(0, 14), Segments: g.list(0, 14), OnDepartment: g.word(), From: pick(g, instants...), To: pick(g, instants...),
+		})
 	}
 	for range g.IntN(4) {
 		s.Relationships = append(s.Relationships, crm.Relationship{Department: g.word(), Actions: pick(g, nil, []string{"read"}, []string{"read", "update", "publish"})})
@@ -321,13 +391,61 @@ func (g *generator) subject() crm.Subject {
 type world struct {
 	entity     string
 	ids        []crm.RecordID
-	records    []crm.Governed
+	records    []crm.Record
 	agreements []crm.Agreement
 	grants     []crm.Grant
+	recorded   map[string][2]time.Time // when each fact was believed
+}
+
+// believed reports whether a fact was believed at a moment, nil for now.
+func (w world) believed(id string, at *policy.Moment) bool {
+	r := w.recorded[id]
+	if at == nil {
+		return r[1].Equal(crm.Forever)
+	}
+	return !at.Recorded.Before(r[0]) && at.Recorded.Before(r[1])
+}
+
+// fields are random values, one in three absent.
+func (g *generator) fields(d crm.Definition) map[string]crm.Value {
+	out := map[string]crm.Value{}
+	for _, f := range d.Fields {
+		if g.IntN(3) == 0 {
+			continue
+		}
+		switch f.Type {
+		case crm.TypeString:
+			out[f.Name] = crm.String(g.word())
+		case crm.TypeInteger:
+			out[f.Name] = crm.Integer(pick(g, integers...))
+		case crm.TypeDecimal:
+			out[f.Name] = crm.Decimal(pick(g, decimals...))
+		case crm.TypeBoolean:
+			out[f.Name] = crm.Boolean(g.IntN(2) == 0)
+		case crm.TypeDate:
+			out[f.Name] = crm.Date(pick(g, dates...))
+		case crm.TypeTimestamp:
+			out[f.Name] = crm.Timestamp(pick(g, instants...))
+		case crm.TypeReference:
+			out[f.Name] = crm.Reference(pick(g, uuids...))
+		case crm.TypeList:
+			out[f.Name] = crm.List(g.list(0, 12)...)
+		}
+	}
+	return out
 }
 
 func (g *generator) world(records, facts int) world {
-	w := world{entity: pick(g, "account", "contact")}
+	def := pick(g, definitions...)
+	w := world{entity: def.Entity, recorded: map[string][2]time.Time{}}
+	believe := func(id string) string {
+		from, to := pick(g, instants[:5]...), crm.Forever
+		if g.IntN(4) == 0 {
+			to = from.Add(time.Duration(g.IntN(3)) * 13 * time.Hour)
+		}
+		w.recorded[id] = [2]time.Time{from, to}
+		return id
+	}
 	for i := range records {
 		id := crm.RecordID(fmt.Sprintf("%08x-1111-7000-8000-00000000%04x", g.Uint32(), i))
 		if i < len(uuids) {
@@ -338,22 +456,22 @@ func (g *generator) world(records, facts int) world {
 			account = id
 		}
 		w.ids = append(w.ids, id)
-		w.records = append(w.records, crm.Governed{
+		w.records = append(w.records, crm.Record{Entity: w.entity, ID: id, Fields: g.fields(def), Governed: crm.Governed{
 			Home: g.word(), Territory: g.word(), Segment: g.word(), Department: g.word(),
 			Owner: pick(g, g.word(), string(id)), Account: account, Sensitivity: g.IntN(10), Jurisdiction: g.word(), Pinned: g.IntN(2) == 0,
 			Withheld: pick(g, nil, nil, []string{"commercial"}, []string{"core", "personal"}, g.list(0, 3)),
 			Created:  pick(g, instants...), Updated: pick(g, instants...),
-		})
+		}})
 	}
 	for i := range facts {
 		w.agreements = append(w.agreements, crm.Agreement{
-			ID: fmt.Sprintf("agreement-%d", i), Account: pick(g, uuids...), Department: g.word(), Effect: crm.Effect(g.word()),
+			ID: believe(fmt.Sprintf("agreement-%d", i)), Account: pick(g, uuids...), Department: g.word(), Effect: crm.Effect(g.word()),
 			Actions: pick(g, nil, []string{"read"}, g.list(1, 4)), Groups: pick(g, nil, []string{"core"}, groupNames, g.list(1, 3)),
-			From: pick(g, instants...), To: pick(g, instants...), Ended: g.IntN(6) == 0,
+			From: pick(g, instants...), To: pick(g, instants...),
 		})
 		w.grants = append(w.grants, crm.Grant{
-			ID: fmt.Sprintf("grant-%d", i), Record: pick(g, append(uuids, w.ids...)...), Kind: crm.GrantKind(g.word()), Key: g.word(),
-			Groups: pick(g, nil, []string{"core"}, groupNames, g.list(1, 3)), From: pick(g, instants...), To: pick(g, instants...), Ended: g.IntN(6) == 0,
+			ID: believe(fmt.Sprintf("grant-%d", i)), Record: pick(g, append(uuids, w.ids...)...), Kind: crm.GrantKind(g.word()), Key: g.word(),
+			Groups: pick(g, nil, []string{"core"}, groupNames, g.list(1, 3)), From: pick(g, instants...), To: pick(g, instants...),
 			Suspended: g.IntN(3) == 0,
 		})
 	}

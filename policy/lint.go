@@ -8,18 +8,19 @@ import (
 )
 
 // rulePackages are where rules live. Another package would be a misspelt one.
-var rulePackages = []string{"data.meridian.rules", "data.meridian.service"}
+var rulePackages = []string{"data.meridian.rules", "data.meridian.service", limitsPackage}
 
 // lint finds what Rego would let pass in silence: misspelt names, rules that
 // nothing uses, rules that look past their arguments.
-func lint(c *ast.Compiler, declared []declaration) []string {
-	t := &tracer{compiler: c, reached: map[string]bool{"data.meridian.rules.grounds": true}}
+// It also says which fields rules read.
+func lint(c *ast.Compiler, declared []declaration, fields map[string]row) (problems []string, reads map[string]bool) {
+	t := &tracer{compiler: c, reached: map[string]bool{"data.meridian.rules.grounds": true}, fields: fieldShape(fields), reads: map[string]bool{}}
 	operators := map[string]bool{}
 	for _, b := range ast.CapabilitiesForThisVersion().Builtins {
 		operators[b.Name] = true
 	}
 	for _, d := range declared {
-		shapes := argShapes(d.fact)
+		shapes := argShapes(d.fact, t.fields)
 		t.entry("data.meridian.rules."+d.name, d.args(), shapes)
 		if d.opens {
 			t.entry("data.meridian.rules."+d.name+"_reveals", d.groupArgs(), shapes)
@@ -28,11 +29,12 @@ func lint(c *ast.Compiler, declared []declaration) []string {
 			t.entry("data.meridian.rules."+d.name+"_masks", d.groupArgs(), shapes)
 		}
 	}
-	t.entry("data.meridian.service.permit", []string{"subject", "permission"}, argShapes(""))
+	t.entry("data.meridian.service.permit", []string{"subject", "permission"}, argShapes("", t.fields))
+	t.limits()
 	t.run()
 	for _, m := range c.Modules {
 		if !slices.Contains(rulePackages, m.Package.Path.String()) {
-			t.problem(m.Package.Loc(), "package %v holds no rules; known are meridian.rules and meridian.service", m.Package.Path)
+			t.problem(m.Package.Loc(), "package %v holds no rules; known are meridian.rules, meridian.service and meridian.limits", m.Package.Path)
 			continue
 		}
 		for _, r := range m.Rules {
@@ -46,7 +48,7 @@ func lint(c *ast.Compiler, declared []declaration) []string {
 		}
 	}
 	slices.Sort(t.problems)
-	return t.problems
+	return t.problems, t.reads
 }
 
 // entry begins at a function that the engine itself calls.

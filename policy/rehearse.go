@@ -2,6 +2,7 @@ package policy
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"meridian/instance/crm"
@@ -21,15 +22,25 @@ func (e *Engine) rehearse(ctx context.Context) (problems []string) {
 		}
 	}
 	words := e.words()
-	for i, s := range cast(words) {
-		for _, a := range actions {
-			if i == 0 || slices.Contains([]crm.Action{crm.ActionRead, crm.ActionUpdate, crm.ActionPublish}, a) {
-				try(s, a, "account")
+	everybody := cast(words)
+	entities := []string{"account"}
+	if len(e.reads) > 0 { // not every entity has every field
+		entities = slices.Sorted(maps.Keys(e.fields))
+	}
+	for _, entity := range entities {
+		for i, s := range everybody {
+			for _, a := range actions {
+				if i == 0 || slices.Contains([]crm.Action{crm.ActionRead, crm.ActionUpdate, crm.ActionPublish}, a) {
+					try(s, a, entity)
+				}
 			}
 		}
 	}
 	for _, word := range words { // as the only role, and as an entity
-		try(cast([]string{word})[0], crm.ActionRead, word)
+		try(cast([]string{word})[0], crm.ActionRead, entities[0])
+		if _, known := e.fields[word]; known || len(e.reads) == 0 {
+			try(everybody[0], crm.ActionRead, word)
+		}
 	}
 	return problems
 }
@@ -64,6 +75,10 @@ func cast(words []string) []crm.Subject {
 		Departments: []string{"sales", "there/sales"}, Keys: []string{"s:rehearsal@here", "d:sales"},
 		Relationships: []crm.Relationship{{Department: "legal", Actions: words}, {Department: "tax", Actions: words}},
 		Groups:        []string{"core"}, Jurisdictions: []string{"US"}, Purpose: "rehearsal",
+		Areas: []crm.Area{
+			{ID: "open", Department: "sales", Effect: crm.EffectOpen, Groups: []string{"core"}, Territories: []string{"001", "US"}, Segments: []string{"all"}, OnDepartment: "legal", To: crm.Forever},
+			{ID: "wall", Department: "there/sales", Effect: crm.EffectWall, Actions: words, AnyTerritory: true, AnySegment: true, To: crm.Forever},
+		},
 	}
 	bare := crm.Subject{ID: "bare@here", Kind: crm.KindPerson, Instance: "here"}
 	unplaced, service, narrow, wide := bare, full, full, full

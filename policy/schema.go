@@ -2,6 +2,8 @@ package policy
 
 import (
 	"slices"
+
+	"meridian/instance/crm"
 )
 
 // kind is the type of a column, as far as rules may compare it.
@@ -13,12 +15,31 @@ const (
 	kindBool kind = "boolean"
 	kindUUID kind = "uuid"
 	kindTime kind = "timestamptz"
+	kindDate kind = "date"    // bound as text
+	kindReal kind = "numeric" // bound as text
 )
 
-// column is one column that rules may read. Columns are NOT NULL unless they
-// say so: `null < 5` holds in Rego and not in SQL.
+// cast is the cast of a bound value of the kind.
+func (k kind) cast() string {
+	if k == kindDate || k == kindReal {
+		return "text::" + string(k)
+	}
+	return string(k)
+}
+
+// listCast is the cast of a bound list of values of the kind.
+func (k kind) listCast() string {
+	if k == kindDate || k == kindReal {
+		return "text[]::" + string(k) + "[]"
+	}
+	return string(k) + "[]"
+}
+
+// column is one column that rules may read. An empty nullable column is null to
+// Rego, which sorts it before every value; SQL is made to do the same.
 type column struct {
-	name     string // SQL name, without alias
+	name     string // as rules call it
+	sql      string // without alias
 	kind     kind
 	array    bool
 	nullable bool
@@ -31,6 +52,7 @@ type row map[string]column
 func columns(cs ...column) row {
 	r := row{}
 	for _, c := range cs {
+		c.sql = c.name
 		r[c.name] = c
 	}
 	return r
@@ -52,6 +74,22 @@ var recordRow = columns(
 	column{name: "created", kind: kindTime},
 	column{name: "updated", kind: kindTime},
 )
+
+// fieldKinds are the columns that fields of each type have.
+var fieldKinds = map[crm.Type]kind{
+	crm.TypeString: kindText, crm.TypeInteger: kindInt, crm.TypeDecimal: kindReal, crm.TypeBoolean: kindBool,
+	crm.TypeTimestamp: kindTime, crm.TypeDate: kindDate, crm.TypeReference: kindUUID, crm.TypeList: kindText,
+}
+
+// fieldRow are the fields of an entity: columns of its table, any of which may
+// be null.
+func fieldRow(d crm.Definition) row {
+	r := row{}
+	for _, f := range d.Fields {
+		r[f.Name] = column{name: f.Name, sql: `"` + f.Name + `"`, kind: fieldKinds[f.Type], array: f.Type == crm.TypeList, nullable: true}
+	}
+	return r
+}
 
 // facts is a table of facts about records.
 type facts struct {

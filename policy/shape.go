@@ -21,8 +21,9 @@ var scalar = &shape{}
 
 func listOf(s *shape) *shape { return &shape{elem: s} }
 
-// argShapes are the arguments a ground's functions are called with.
-func argShapes(factName string) map[string]*shape {
+// argShapes are the arguments a ground's functions are called with; fields are
+// those of all entities.
+func argShapes(factName string, fields *shape) map[string]*shape {
 	list := listOf(scalar)
 	subject := &shape{fields: map[string]*shape{
 		"id": scalar, "kind": scalar, "instance": scalar, "roles": list, "clearance": scalar, "territories": list,
@@ -38,6 +39,7 @@ func argShapes(factName string) map[string]*shape {
 		"now":        {row: true},
 		"record":     rowShape(recordRow),
 	}
+	args["record"].fields["fields"] = fields
 	if f, ok := factTables[factName]; ok {
 		args["fact"] = rowShape(f.row)
 	}
@@ -48,6 +50,20 @@ func argShapes(factName string) map[string]*shape {
 		}}
 	}
 	return args
+}
+
+// fieldShape has the fields of all entities: which of them has one is asked
+// when a filter is made.
+func fieldShape(entities map[string]row) *shape {
+	s := &shape{fields: map[string]*shape{}, row: true}
+	for _, r := range entities {
+		for name, f := range rowShape(r).fields {
+			if old := s.fields[name]; old == nil || old.elem == nil {
+				s.fields[name] = f
+			}
+		}
+	}
+	return s
 }
 
 func rowShape(r row) *shape {
@@ -74,6 +90,8 @@ type tracer struct {
 	todo     []call
 	seen     []call
 	reached  map[string]bool // paths of rules that something uses
+	fields   *shape          // the fields of all entities
+	reads    map[string]bool // those that rules read
 	problems []string
 }
 
@@ -236,6 +254,9 @@ func (t *tracer) ref(ref ast.Ref, at *ast.Location, vars map[ast.Var]*shape) {
 			if !isText || next == nil {
 				t.problem(at, "%v is not known; known are %s", p, strings.Join(slices.Sorted(maps.Keys(s.fields)), " "))
 				return
+			}
+			if s == t.fields {
+				t.reads[string(name)] = true
 			}
 			s = next
 		}

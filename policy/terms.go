@@ -135,10 +135,27 @@ func areaFacts(s crm.Subject) []fact {
 	return out
 }
 
-// recordTerm is a record's governance as rules see it.
-func recordTerm(id crm.RecordID, g crm.Governed) *ast.Term {
+// recordTerm is a record as rules see it: its governance, and those of its
+// fields that rules read, null without a value.
+func (e *Engine) recordTerm(rec crm.Record) (*ast.Term, error) {
+	var fields [][2]*ast.Term
+	for name := range e.reads {
+		c, ok := e.fields[rec.Entity][name]
+		if !ok {
+			continue // a rule asks for the entity first
+		}
+		v := rec.Fields[name]
+		if v.Type() == crm.TypeDecimal && !exact(v.Text()) {
+			return nil, crm.FieldErrorf(name, "the decimal has more than %d digits; rules cannot compare it exactly", maxDigits)
+		}
+		if !v.IsNull() && (fieldKinds[v.Type()] != c.kind || (v.Type() == crm.TypeList) != c.array) {
+			return nil, crm.Errorf(crm.Internal, "field %s is not of its type", name)
+		}
+		fields = append(fields, [2]*ast.Term{ast.StringTerm(name), valueTerm(v)})
+	}
+	g := rec.Governed
 	return object(
-		"id", ast.StringTerm(string(id)),
+		"id", ast.StringTerm(string(rec.ID)),
 		"home", ast.StringTerm(g.Home),
 		"territory", ast.StringTerm(g.Territory),
 		"segment", ast.StringTerm(g.Segment),
@@ -151,7 +168,25 @@ func recordTerm(id crm.RecordID, g crm.Governed) *ast.Term {
 		"withheld", texts(g.Withheld),
 		"created", instant(g.Created),
 		"updated", instant(g.Updated),
-	)
+		"fields", ast.ObjectTerm(fields...),
+	), nil
+}
+
+// valueTerm is a field's value as rules see it.
+func valueTerm(v crm.Value) *ast.Term {
+	switch v.Type() {
+	case "":
+		return ast.NullTerm()
+	case crm.TypeInteger, crm.TypeDecimal:
+		return ast.NewTerm(ast.Number(v.Text()))
+	case crm.TypeBoolean:
+		return ast.BooleanTerm(v.Bool())
+	case crm.TypeTimestamp:
+		return instant(v.Time())
+	case crm.TypeList:
+		return texts(v.List())
+	}
+	return ast.StringTerm(v.Text())
 }
 
 // instant is a time as rules see it. What lies after year 9999 is the

@@ -24,7 +24,9 @@ const (
 // It is strict: every shape it does not list is an error, never a guess.
 type translator struct {
 	tables map[string]table // "record" and "fact"
-	pool   *pool            // parameters of the filter so far
+	entity string
+	fields row   // of the entity
+	pool   *pool // parameters of the filter so far
 	rules  map[string][]*ast.Rule
 	bodies int
 }
@@ -34,10 +36,10 @@ type table struct {
 	row   row
 }
 
-// newTranslator translates rules over a record and, if facts is not nil, one
-// row of facts.
-func newTranslator(f *facts, p *pool) *translator {
-	t := &translator{tables: map[string]table{"record": {"r", recordRow}}, pool: p}
+// newTranslator translates rules over a record of an entity and, if f is not
+// nil, one row of facts.
+func newTranslator(f *facts, entity string, fields row, p *pool) *translator {
+	t := &translator{tables: map[string]table{"record": {"r", recordRow}}, entity: entity, fields: fields, pool: p}
 	if f != nil {
 		t.tables["fact"] = table{"f", f.row}
 	}
@@ -246,7 +248,7 @@ func (t *translator) operand(v ast.Value) (operand, error) {
 	if !ref.HasPrefix(ast.InputRootRef) {
 		return operand{}, fmt.Errorf("%v is not a column", ref)
 	}
-	names := make([]string, 0, 2)
+	names := make([]string, 0, 3)
 	for _, p := range ref[1:] {
 		n, ok := p.Value.(ast.String)
 		if !ok {
@@ -262,8 +264,16 @@ func (t *translator) operand(v ast.Value) (operand, error) {
 	case 2:
 		if tb, ok := t.tables[names[0]]; ok {
 			if c, ok := tb.row[names[1]]; ok {
-				return operand{column: c, part: tb.alias + "." + c.name}, nil
+				return operand{column: c, part: tb.alias + "." + c.sql}, nil
 			}
+		}
+	case 3:
+		if names[0] == "record" && names[1] == "fields" {
+			c, ok := t.fields[names[2]]
+			if !ok {
+				return operand{}, fmt.Errorf("entity %s has no field %q; say `ask.entity == ...` before it, or `ask.entity in {...}`, with the entities that have", t.entity, names[2])
+			}
+			return operand{column: c, part: "r." + c.sql}, nil
 		}
 	}
 	return operand{}, fmt.Errorf("%v is not a column; known are %s", ref, t.known())
@@ -311,6 +321,11 @@ func constantOf(v ast.Value, k kind) (any, error) {
 				return s, nil
 			}
 			return nil, fmt.Errorf("%q is not a record id in its canonical form", s)
+		case kindDate:
+			if at, err := time.Parse(time.DateOnly, s); err == nil && at.Format(time.DateOnly) == s {
+				return s, nil
+			}
+			return nil, fmt.Errorf("%q is not a date like %q", s, time.DateOnly)
 		case kindTime:
 			at, err := time.Parse(timeLayout, s)
 			if err != nil || at.Format(timeLayout) != s {
@@ -322,10 +337,32 @@ func constantOf(v ast.Value, k kind) (any, error) {
 		if n, err := json.Number(x).Int64(); err == nil && k == kindInt {
 			return n, nil
 		}
+		if k == kindReal && exact(string(x)) {
+			return string(x), nil
+		}
 	case ast.Boolean:
 		if k == kindBool {
 			return bool(x), nil
 		}
 	}
 	return nil, fmt.Errorf("%v cannot be compared with a column of type %s", v, k)
+}
+
+// maxDigits is how many digits of a decimal Rego tells apart for certain: it
+// compares with 64 bits, PostgreSQL with all.
+const maxDigits = 18
+
+// exact reports whether a decimal means the same to Rego and to PostgreSQL.
+func exact(s string) bool {
+	digits := 0
+	for i, c := range s {
+		switch {
+		case c >= '0' && c <= '9':
+			digits++
+		case c == '-' && i == 0, c == '.' && digits > 0:
+		default: // an exponent
+			return false
+		}
+	}
+	return digits > 0 && digits <= maxDigits
 }

@@ -67,6 +67,22 @@ func TestTranslates(t *testing.T) {
 		{rego: "some x in ask.subject.territories\n\trecord.territory == x", sql: `(r.territory = $1::text or r.territory = $2::text)`},
 		{rego: "every x in ask.subject.territories { record.territory != x }", sql: `(r.territory <> $1::text and r.territory <> $2::text)`},
 		{rego: `record.department in {rel.department | some rel in ask.subject.relationships; ask.action in rel.actions}`, sql: `r.department = any($1::text[])`},
+		{rego: `record.fields.tier == "a"`, sql: `r."tier" = $1::text`},
+		{rego: `record.fields.order != "a"`, sql: `r."order" is distinct from $1::text`},
+		{rego: `record.fields.size < 3`, sql: `(r."size" < $1::bigint or r."size" is null)`},
+		{rego: `3 < record.fields.size`, sql: `r."size" > $1::bigint`},
+		{rego: `record.fields.size <= record.sensitivity`, sql: `(r."size" <= r.sensitivity or r."size" is null)`},
+		{rego: `record.sensitivity > record.fields.size`, sql: `(r.sensitivity > r."size" or r."size" is null)`},
+		{rego: `record.fields.tier == record.fields.grade`, sql: `r."tier" is not distinct from r."grade"`},
+		{rego: `record.fields.since < record.fields.since2`, sql: `(r."since" < r."since2" or (r."since" is null and ((r."since2" is null) is not true)))`},
+		{rego: `record.fields.amount > 9.99`, sql: `r."amount" > $1::text::numeric`},
+		{rego: `record.fields.since in {"2026-03-01"}`, sql: `r."since" = any($1::text[]::date[])`},
+		{rego: `record.fields.vip == true`, sql: `r."vip" = $1::boolean`},
+		{rego: `record.fields.parent == null`, sql: `r."parent" is null`},
+		{rego: `record.fields.tags != null`, sql: `r."tags" is not null`},
+		{rego: `record.fields.tags != []`, sql: `cardinality(r."tags") is distinct from 0`},
+		{rego: `"x" in record.fields.tags`, sql: `$1::text = any(r."tags")`},
+		{rego: "f := record.fields\n\tf.tier in ask.subject.territories", sql: `r."tier" = any($1::text[])`},
 		{rego: `"manager" in ask.subject.roles`, sql: `false`},
 		{rego: `ask.subject.all_segments`, sql: `true`},
 		{rego: `ask.entity == "contact"`, sql: `true`},
@@ -105,7 +121,7 @@ func compiled(t *testing.T, modules map[string]string) *policy.Engine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, problems := policy.Compile(t.Context(), b)
+	e, problems := policy.Compile(t.Context(), b, definitions...)
 	if len(problems) > 0 {
 		t.Fatalf("%q\n%s", problems, modules["rules.rego"])
 	}
@@ -148,7 +164,7 @@ func TestRefuses(t *testing.T) {
 		"text with a number":       {rego: `record.home == 3`, problem: "cannot be compared"},
 		"number with a text":       {rego: `record.sensitivity < "3"`, problem: "cannot be compared"},
 		"fraction":                 {rego: `record.sensitivity < 2.5`, problem: "cannot be compared"},
-		"null":                     {rego: `record.home == null`, problem: "cannot be compared"},
+		"null":                     {rego: `record.home == null`, problem: "never null"},
 		"mixed list":               {rego: `record.home in ["a", 3]`, problem: "cannot be compared"},
 		"object":                   {rego: `record.home == {"a": 1}`, problem: "does not translate"},
 		"columns of two kinds":     {rego: `record.home == record.sensitivity`, problem: "home is text and sensitivity is bigint"},
@@ -170,6 +186,27 @@ func TestRefuses(t *testing.T) {
 		"operator's name":          {rego: `eq(record.home, "a")`, more: `eq(a, b) if a != b`, problem: "is the name of an operator"},
 		"one of two alternatives":  {rego: `helper(record)`, more: helper + "\nhelper(record) if record.withheld[0] == \"x\"\n", problem: "does not translate"},
 		"under not":                {rego: `not helper(record)`, more: helper + "\nhelper(record) if record.withheld[0] == \"x\"\n", problem: "does not translate"},
+		"unknown field":            {rego: `record.fields.teir == "a"`, problem: `"teir" is not known`},
+		"field of another entity":  {rego: `record.fields.grade == "a"`, problem: `entity account has no field "grade"; say`},
+		"field for one role alone": {rego: "\"auditor\" in ask.subject.roles\n\tnot record.fields.grade == \"a\"", problem: `entity account has no field "grade"`},
+		"field alone":              {rego: `record.fields.vip`, problem: "may not stand alone"},
+		"not field alone":          {rego: `not record.fields.tier`, problem: "may not stand alone"},
+		"all fields":               {rego: `count(record.fields) == 0`, problem: "does not translate"},
+		"field by number":          {rego: `record.fields[0] == "a"`, problem: "is not known"},
+		"field by a word":          {rego: `record.fields[ask.action] == "a"`, problem: "is not known"},
+		"too exact a decimal":      {rego: `record.fields.amount < 0.1234567890123456789`, problem: "cannot be compared"},
+		"decimal with exponent":    {rego: `record.fields.amount < 1e3`, problem: "cannot be compared"},
+		"decimal with an integer":  {rego: `record.fields.amount < record.sensitivity`, problem: "amount is numeric and sensitivity is bigint"},
+		"date that is none":        {rego: `record.fields.since < "2026-3-1"`, problem: "is not a date"},
+		"date with an instant":     {rego: `record.fields.since < now`, problem: "since is date and now is timestamptz"},
+		"order of a list":          {rego: `record.fields.tags < null`, problem: "by == or != only"},
+		"null of a column":         {rego: `record.home != null`, problem: "never null"},
+		"masks of what closes":     {rego: `record.home == "a"`, more: "w_masks(_, _, _, _, _) := true\n", problem: "no ground uses w_masks"},
+		"misspelt masks":           {rego: `record.home == "a"`, more: "g_mask(_, _, _, _) := true\n", problem: "no ground uses g_mask"},
+		"masks without a group":    {rego: `record.home == "a"`, more: "g_masks(_, _, _) := true\n", problem: "rules.g_masks takes [ask record now group]"},
+		"masks that say more":      {rego: `record.home == "a"`, more: "g_masks(_, _, _, group) := group\n", problem: "rules.g_masks says yes or nothing"},
+		"misspelt in masks":        {rego: `record.home == "a"`, more: "g_masks(_, record, _, _) if not record.hme == \"a\"\n", problem: `"hme" is not known`},
+		"untranslatable masks":     {rego: `record.home == "a"`, more: "g_masks(_, record, _, _) if record.withheld[0] == \"a\"\n", problem: "does not translate"},
 		"for one role alone":       {rego: "\"auditor\" in ask.subject.roles\n\trecord.withheld[0] == \"x\"", problem: "does not translate"},
 		"for one action alone":     {rego: "ask.action == \"withhold\"\n\trecord.withheld[0] == \"x\"", problem: "does not translate"},
 		"for other instances":      {rego: "ask.subject.kind == \"instance\"\n\trecord.withheld[0] == \"x\"", problem: "does not translate"},
@@ -214,7 +251,7 @@ func expectProblem(t *testing.T, name string, modules map[string]string, problem
 		t.Errorf("%s: %v\n%s", name, err, modules["rules.rego"])
 		return
 	}
-	e, err := policy.New(t.Context(), b)
+	e, err := policy.New(t.Context(), b, definitions...)
 	refusal, ok := errors.AsType[*crm.Error](err)
 	if e != nil || !ok || refusal.Kind != crm.Invalid {
 		t.Errorf("%s: the bundle was activated, or refused without a reason: %v", name, err)

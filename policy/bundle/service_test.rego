@@ -19,6 +19,15 @@ test_only_officers_see_who_looked_at_what if {
 	}
 }
 
+test_only_officers_compare_policies_and_ask_about_the_past if {
+	every p in ["policy.impact", "audit.past"] {
+		service.permit(with_role("officer"), p)
+		every role in ["ops", "integrator", "loader", "rep", "manager", "reader"] {
+			not service.permit(with_role(role), p)
+		}
+	}
+}
+
 test_operators_and_integrators_see_the_machinery if {
 	every p in ["exchange.read", "plugin.read", "load.read", "instance.read"] {
 		every role in ["ops", "integrator", "officer"] {

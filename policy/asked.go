@@ -1,0 +1,119 @@
+package policy
+
+import (
+	"context"
+	"fmt"
+
+	"meridian/instance/crm"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/rego"
+)
+
+// asked is one question that a filter answers: what may a subject's action
+// reach in an entity.
+type asked struct {
+	entity string
+	fields row // of the entity
+	ask    *ast.Term
+	areas  []fact
+	pool   *pool
+}
+
+func (e *Engine) asked(s crm.Subject, a crm.Action, entity string) *asked {
+	return &asked{entity: entity, fields: e.fields[entity], ask: askTerm(s, a, entity), areas: areaFacts(s), pool: &pool{}}
+}
+
+// known are the facts that a ground is asked about one by one; a ground whose
+// facts only the database knows, or that has none, is asked once without.
+func (q *asked) known(g ground) []fact {
+	if g.areas {
+		return q.areas
+	}
+	return []fact{{}}
+}
+
+// opening is a ground that may open a record, for one fact where facts are
+// known.
+type opening struct {
+	ground
+	fact *ast.Term // nil unless the ground's facts are known
+	cond expr      // on the record and, if only the database knows the ground's facts, on one fact row
+	over expr      // cond over all such rows
+}
+
+// over quantifies the facts of a condition that only the database knows.
+func (q *asked) over(g ground, cond expr) expr {
+	if g.facts == nil {
+		return cond
+	}
+	return anyFact(g.facts, q.entity, cond)
+}
+
+// shown says on which rows one of the openings shows a group, by the function
+// that which picks. The fact that opens and the fact that shows are the same.
+func (q *asked) shown(ctx context.Context, openings []opening, group string, which func(ground) *function) (expr, error) {
+	everywhere := len(openings) > 0
+	var shown []expr
+	for _, o := range openings {
+		f := which(o.ground)
+		if f == nil {
+			everywhere = false
+			continue
+		}
+		cond, err := q.residual(ctx, o.ground, f, o.fact, ast.StringTerm(group))
+		switch {
+		case err != nil:
+			return nil, err
+		case cond == constant(true):
+			shown = append(shown, o.over)
+		default:
+			everywhere = false
+			shown = append(shown, q.over(o.ground, and(o.cond, cond)))
+		}
+	}
+	if everywhere { // whatever opens the row shows the group
+		return constant(true), nil
+	}
+	return or(shown...), nil
+}
+
+// residual is what a function of the ground says of a row that only the
+// database knows.
+func (q *asked) residual(ctx context.Context, g ground, f *function, fact, group *ast.Term) (expr, error) {
+	pq, err := f.partial.Partial(ctx, rego.EvalParsedInput(input{ask: q.ask, fact: fact, group: group}.object()))
+	if err = interrupted(ctx, err); err != nil {
+		return nil, fmt.Errorf("ground %s: %w", g.name, err)
+	}
+	x, err := newTranslator(g.facts, q.entity, q.fields, q.pool).translate(pq)
+	if err != nil {
+		return nil, fmt.Errorf("ground %s does not translate: %w", g.name, err)
+	}
+	return x, nil
+}
+
+// interrupted is err, or that the evaluation was cut short. OPA drops errors
+// under `not`, cancellation among them: half an evaluation could say more than
+// the whole.
+func interrupted(ctx context.Context, err error) error {
+	if err == nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// input is what a ground's functions are called with, as far as it is known.
+type input struct{ ask, record, fact, now, group *ast.Term }
+
+func (in input) object() ast.Object {
+	pairs := make([][2]*ast.Term, 0, 5)
+	for _, part := range []struct {
+		name  string
+		value *ast.Term
+	}{{"ask", in.ask}, {"record", in.record}, {"fact", in.fact}, {"now", in.now}, {"group", in.group}} {
+		if part.value != nil {
+			pairs = append(pairs, [2]*ast.Term{ast.StringTerm(part.name), part.value})
+		}
+	}
+	return ast.NewObject(pairs...)
+}
