@@ -15,7 +15,7 @@ import (
 // rows of records: for instance/access alone.
 var byTheDoor = []string{
 	"List", "Get", "Count", "History", "VisibleIDs", "Load", "FindByKey", "Versions", "Breakdown", "Write", "Import",
-	"Idempotent", "SaveIdempotent",
+	"Idempotent", "SaveIdempotent", "Diff", "GiveBack", "Size", "PastBreakdown", "PastVersion", "PastShown",
 }
 
 // besideTheDoor are the methods of store that are no matter of records, or
@@ -25,7 +25,7 @@ var besideTheDoor = strings.Fields(`
 	DatabaseRoles Close Ping OnCommit Stamp HoldStamp AwaitStamp Tx Wake Definition Definitions Install Reconcile
 	SealDecisions RemoveDecisions VerifyDecisions LogDecisions Decisions FindDecisions
 	AddBundle Bundle BundlesNamed Shipped Active Activations LockPolicy Activate Adopt
-	FactsAbout Attribute Agreements AddAgreement EndAgreement Grants Grant AddGrant EndGrant
+	FactsAbout FactsAboutAt SubjectIDsAt ContractsAt Attribute Agreements AddAgreement EndAgreement Grants Grant AddGrant EndGrant
 	Givers SharesBy SharesAbout SuspendedGrants SuspendGrant ReinstateGrant Regiven
 	Subject SubjectAt SubjectIDs Receiver ReceiverAt Contracts Contract Placed HasDepartment Holds EnqueueBoundaries
 	ForgetKeys Changes Head TrimOutbox

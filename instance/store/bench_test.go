@@ -35,7 +35,7 @@ func (w *world) fill(n int) {
 		select x.id, 'amer', x.territory, x.segment, 'unassigned', 'loader@amer', x.id, 0, 'US', 1, false, now(), now(),
 			'S' || i, 'Company ' || md5(i::text), left(x.territory, 2), null, 'City ' || i % 1000, 'https://example.org/' || i, 'Mid Cap', i * 1000, 'info@' || i || '.example'
 		from (select i, ('0193e0a0-' || lpad(to_hex(i / 65536), 4, '0') || '-7000-8000-' || lpad(to_hex(i), 12, '0'))::uuid as id,
-				($2::text[])[1 + (i::bigint * cardinality($2::text[]) / $1)] as territory, ($3::text[])[1 + i * 7919 % cardinality($3::text[])] as segment
+				($2::text[])[1 + (i::bigint * cardinality($2::text[]) / $1)] as territory, ($3::text[])[1 + i::bigint * 7919 % cardinality($3::text[])] as segment
 			from generate_series(0, $1 - 1) i) x`, n, territories, segments)
 	w.exec(`insert into fact.agreement (id, account, department, effect, actions, groups, document, reason, given_by, recorded_by, valid_from, valid_to)
 		select gen_random_uuid(), id, 'd' || (row_number() over (order by id)) % 20, case when (row_number() over (order by id)) % 10 = 0 then 'wall' else 'open' end,

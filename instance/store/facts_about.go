@@ -12,19 +12,29 @@ import (
 // FactsAbout are the agreements and grants recorded about a record, whatever
 // their times: an explanation applies those itself.
 func (s *Store) FactsAbout(ctx context.Context, id, account crm.RecordID) (policy.Facts, error) {
-	return factsAbout(ctx, s.pool, id, account)
+	return factsAbout(ctx, s.pool, id, account, nil)
+}
+
+// FactsAboutAt are those that were recorded about it at a moment.
+func (s *Store) FactsAboutAt(ctx context.Context, id, account crm.RecordID, at *policy.Moment) (policy.Facts, error) {
+	return factsAbout(ctx, s.pool, id, account, at)
 }
 
 // FactsAbout reads as Store.FactsAbout does, inside the transaction.
 func (t *Tx) FactsAbout(ctx context.Context, id, account crm.RecordID) (policy.Facts, error) {
-	return factsAbout(ctx, t.tx, id, account)
+	return factsAbout(ctx, t.tx, id, account, nil)
 }
 
-func factsAbout(ctx context.Context, q queries, id, account crm.RecordID) (policy.Facts, error) {
+func factsAbout(ctx context.Context, q queries, id, account crm.RecordID, at *policy.Moment) (policy.Facts, error) {
+	agreements, grants := []any{string(account)}, []any{string(id), string(account)}
+	ofAgreements, ofGrants := "recorded_to = 'infinity'", "recorded_to = 'infinity'"
+	if at != nil {
+		agreements, grants = append(agreements, at.Recorded), append(grants, at.Recorded)
+		ofAgreements, ofGrants = "recorded_from <= $2 and $2 < recorded_to", "recorded_from <= $3 and $3 < recorded_to"
+	}
 	batch := &pgx.Batch{}
-	batch.Queue(`select `+agreementColumns+` from fact.agreement where recorded_to = 'infinity' and account = $1 order by id`, string(account))
-	batch.Queue(`select `+grantColumns+` from fact."grant" where recorded_to = 'infinity' and record in ($1, $2) order by id`,
-		string(id), string(account))
+	batch.Queue(`select `+agreementColumns+` from fact.agreement where `+ofAgreements+` and account = $1 order by id`, agreements...)
+	batch.Queue(`select `+grantColumns+` from fact."grant" where `+ofGrants+` and record in ($1, $2) order by id`, grants...)
 	results := q.SendBatch(ctx, batch)
 	facts, err := collectFacts(results)
 	if closeErr := results.Close(); err == nil {

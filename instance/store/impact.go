@@ -14,10 +14,21 @@ import (
 )
 
 // View is what one reader sees: a filter, and the moment whose time and facts
-// it is applied with; nil is now. The records are those of now in any case.
+// it is applied with; nil is now. The records are those of now in any case; if
+// Home is set only those at home there, as for what may be published.
 type View struct {
 	Filter policy.Filter
 	At     *policy.Moment
+	Home   string
+}
+
+// shows is the boolean SQL of what the view shows.
+func (v View) shows(args *policy.Args) string {
+	shows := "(" + v.Filter.Where(args.At(v.At)) + ") is true"
+	if v.Home != "" {
+		shows = "(r.home = " + args.Add(v.Home, "text") + " and " + shows + ")"
+	}
+	return shows
 }
 
 // Difference is how two views of one entity differ, exactly.
@@ -47,9 +58,12 @@ func (d Difference) Empty() bool { return d.Shift == Shift{} }
 
 const sampledIDs = 20
 
-// selective is the part of a table up to which the rows in question are looked
-// for by the index of each condition, and not by reading the table.
-const selective = 0.2
+// Up to the part selective of a table the rows in question are looked for by
+// the index of each condition; from the part mostly on all rows are compared.
+const (
+	selective = 0.2
+	mostly    = 0.5
+)
 
 // Diff compares two views of one entity in one statement. It reads only rows on
 // which some condition that the filters do not share holds, and no row when
@@ -59,21 +73,27 @@ func (s *Store) Diff(ctx context.Context, entity string, before, after View) (Di
 	if err != nil {
 		return Difference{}, err
 	}
+	if before.Home != after.Home {
+		return Difference{}, crm.Errorf(crm.Internal, "two views of records of different homes are not compared")
+	}
 	d := differing{t: t, args: &policy.Args{}, before: before, after: after}
 	apart := policy.Apart(before.Filter, after.Filter, d.args.At(before.At), d.args.At(after.At))
 	out := Difference{Groups: map[string]GroupShift{}, Territories: map[string]Shift{}, Segments: map[string]Shift{}}
 	batch := &pgx.Batch{}
 	if len(apart) > 0 {
 		from := d.scan(apart)
-		if e, err := s.sample(ctx, t, strings.Join(apart, " or "), d.args); err == nil && e.visible < selective {
+		switch e, err := s.sample(ctx, t, strings.Join(apart, " or "), d.args); {
+		case err == nil && e.visible < selective:
 			from = d.union(apart)
+		case err == nil && e.visible > mostly: // telling the few others apart costs more than comparing them
+			d.args, from = &policy.Args{}, t.live+" r"
 		}
 		sql := d.sql(from)
-		batch.Queue("select set_config('plan_cache_mode', 'force_custom_plan', true)")
+		batch.Queue("select set_config('plan_cache_mode', 'force_custom_plan', true), set_config('work_mem', '64MB', true)")
 		batch.Queue(sql, d.args.Values()...).Query(func(rows pgx.Rows) error { return d.read(rows, &out) })
 	}
 	batch.Queue(stampSQL).QueryRow(func(row pgx.Row) error { return row.Scan(&out.Stamp, nil) })
-	return out, pgErr(s.pool.SendBatch(ctx, batch).Close(), "compare two views of %s", entity)
+	return out, pgErr(s.door(s.pool, filtered).SendBatch(ctx, batch).Close(), "compare two views of %s", entity)
 }
 
 // differing is the statement of a Diff.
@@ -117,12 +137,12 @@ func (d *differing) sql(from string) string {
 	// evaluated once per row.
 	return `with d as materialized (
 		select territory, segment,
-		  count(*) filter (where "a?" and not "b?") as gained, min(id::text collate "C") filter (where "a?" and not "b?") as one_gained,
-		  count(*) filter (where "b?" and not "a?") as lost, min(id::text collate "C") filter (where "b?" and not "a?") as one_lost,
-		  count(*) filter (where changed) as changed, min(id::text collate "C") filter (where changed) as one_changed` + counted.String() + `
+		  count(*) filter (where "a?" and not "b?") as gained, min("row?") filter (where "a?" and not "b?") as one_gained,
+		  count(*) filter (where "b?" and not "a?") as lost, min("row?") filter (where "b?" and not "a?") as one_lost,
+		  count(*) filter (where changed) as changed, min("row?") filter (where changed) as one_changed` + counted.String() + `
 		from (select r.*, (` + changed.String() + `) is true as changed from (
-		  select r.id, r.territory, r.segment, r."b?", r."a?"` + levels.String() + ` from (
-		    select ` + d.t.list("r.") + `, (` + d.before.Filter.Where(b) + `) is true as "b?", (` + d.after.Filter.Where(a) + `) is true as "a?"
+		  select r."row?", r.territory, r.segment, r."b?", r."a?"` + levels.String() + ` from (
+		    select r.ctid as "row?", ` + d.columns(levels.String()) + `, ` + d.before.shows(d.args) + ` as "b?", ` + d.after.shows(d.args) + ` as "a?"
 		    from ` + from + ` offset 0) r where r."b?" or r."a?" offset 0) r offset 0) r
 		where changed or "b?" <> "a?" group by territory, segment)
 		select grouping(territory), grouping(segment), coalesce(territory, ''), coalesce(segment, ''), coalesce(sum(gained), 0)::bigint, coalesce(sum(lost), 0)::bigint, coalesce(sum(changed), 0)::bigint,
@@ -132,7 +152,20 @@ func (d *differing) sql(from string) string {
 }
 
 func (d *differing) sampled(column string) string {
-	return fmt.Sprintf("array(select %s from d where %s is not null order by %s limit %d)", column, column, column, sampledIDs)
+	return fmt.Sprintf("array(select r.id::text from (select %s as at from d where %s is not null order by 1 limit %d) one join %s r on r.ctid = one.at)",
+		column, column, sampledIDs, d.t.live)
+}
+
+// columns are the governance columns and those fields that the conditions on
+// field groups read.
+func (d *differing) columns(conditions string) string {
+	var needed []string
+	for i, c := range d.t.columns {
+		if i < len(governance) || strings.Contains(conditions, "r."+c.sql) || strings.Contains(conditions, "r."+c.name) {
+			needed = append(needed, "r."+c.sql)
+		}
+	}
+	return strings.Join(needed, ", ")
 }
 
 // shownApart are the groups whose conditions differ between the filters.
@@ -187,4 +220,33 @@ func (d *differing) read(rows pgx.Rows, out *Difference) error {
 		return nil
 	})
 	return err
+}
+
+// GiveBack counts the records that the destination of a contract holds, that
+// are in scope under the view before and out of it under after, with a few ids.
+func (s *Store) GiveBack(ctx context.Context, contract, entity string, before, after View) (n int64, ids []crm.RecordID, err error) {
+	t, err := s.table(entity)
+	if err != nil {
+		return 0, nil, err
+	}
+	args := &policy.Args{}
+	held := "select r.id::text as id from meridian.egress_holding h join " + t.live + " r on r.id = h.record_id where h.held and h.contract = " +
+		args.Add(contract, "text") + " and " + before.shows(args) + " and not " + after.shows(args)
+	rows, err := s.door(s.pool, filtered).Query(ctx, "with back as materialized ("+held+") select (select count(*) from back), array(select id from back order by id limit "+strconv.Itoa(sampledIDs)+")", args.Values()...)
+	if err != nil {
+		return 0, nil, pgErr(err, "what %s gives back", contract)
+	}
+	var texts []string
+	_, err = pgx.ForEachRow(rows, []any{&n, &texts}, func() error { return nil })
+	return n, parsedIDs(texts), pgErr(err, "what %s gives back", contract)
+}
+
+// Size counts the records of an entity, whoever sees them.
+func (s *Store) Size(ctx context.Context, entity string) (n int64, err error) {
+	t, err := s.table(entity)
+	if err != nil {
+		return 0, err
+	}
+	err = s.door(s.pool, sizes).QueryRow(ctx, "select count(*) from "+t.live).Scan(&n)
+	return n, pgErr(err, "count %s", entity)
 }

@@ -5,7 +5,7 @@ role_permissions := {
 	"officer": {
 		"agreement.read", "agreement.write", "policy.read", "policy.test", "explain.any", "audit.read",
 		"policy.impact", "audit.past",
-		"fact.read", "fact.write", "exchange.read", "plugin.read", "load.read", "instance.read",
+		"exchange.read", "plugin.read", "load.read", "instance.read",
 	},
 	"ops": {"exchange.read", "plugin.read", "load.read", "instance.read", "load.run"},
 	"integrator": {"exchange.read", "plugin.read", "load.read", "instance.read"},

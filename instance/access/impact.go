@@ -1,0 +1,348 @@
+package access
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"meridian/instance/crm"
+	"meridian/instance/store"
+	"meridian/policy"
+)
+
+// policyImpact is the permission to compare a bundle with the one in force.
+const policyImpact = "policy.impact"
+
+// Candidate is a bundle that is tried: one that is kept, or its files.
+type Candidate struct {
+	Digest string
+	Files  map[string]string
+}
+
+// ImpactRequest asks what a candidate would change.
+type ImpactRequest struct {
+	Candidate Candidate
+	Subjects  []crm.SubjectID // only these; all if empty. "contract:<id>" is a receiver
+	Action    crm.Action      // of people and services; read if empty
+}
+
+// ImpactStep is one step of a comparison: how far it is, and what changes for
+// the subject just compared, nil if nothing.
+type ImpactStep struct {
+	Done, Total int64
+	Current     string // who is next
+	Persona     *PersonaImpact
+}
+
+// PersonaImpact is what changes for one subject, or for the destination of a
+// contract.
+type PersonaImpact struct {
+	Subject      crm.SubjectID
+	Kind         crm.SubjectKind
+	Destination  string         // of a contract
+	Entities     []EntityImpact // those that differ; what is gained comes first
+	OtherActions []crm.Action   // others whose rules change
+	Refused      string         // why the candidate cannot be applied to the subject: it would see nothing
+}
+
+// EntityImpact is what changes in one entity.
+type EntityImpact struct {
+	Entity  string
+	Records int64 // that there are
+	store.Difference
+	GiveBack    int64 // of a contract: what the destination holds and would lose
+	GiveBackIDs []crm.RecordID
+}
+
+// ImpactSummary sums a comparison up.
+type ImpactSummary struct {
+	Before, After       string // digests
+	Compared, Differing int64
+	Gained, Lost        int64
+	GiveBack            int64
+	Largest             float64 // part of an entity that somebody newly sees, of 1
+	LargestSubject      crm.SubjectID
+	LargestEntity       string
+	At                  time.Time
+}
+
+// Impact compares a candidate with the bundle in force, exactly, for every
+// subject and every contract out of this instance, and tells of each as it is
+// done. It shows counts and ids, no values, and is logged before it begins.
+func (d *Door) Impact(ctx context.Context, c crm.Caller, r ImpactRequest, tell func(ImpactStep) error) (ImpactSummary, error) {
+	a, err := d.permit(ctx, c, policyImpact)
+	if err != nil {
+		return ImpactSummary{}, err
+	}
+	if r.Action == "" {
+		r.Action = crm.ActionRead
+	}
+	if !slices.Contains(recordActions, r.Action) {
+		return ImpactSummary{}, crm.FieldErrorf("action", "compare read, create, update, delete, share or withhold")
+	}
+	candidate, err := d.candidate(ctx, r.Candidate)
+	if err != nil {
+		return ImpactSummary{}, err
+	}
+	compared, err := d.compared(ctx, r.Subjects)
+	if err != nil {
+		return ImpactSummary{}, err
+	}
+	decision := a.decision(policyImpact, "")
+	decision.Reasons = []string{candidate.Digest()}
+	if err := d.store.LogDecisions(ctx, []store.Decision{decision}); err != nil {
+		return ImpactSummary{}, err
+	}
+	x := &comparison{d: d, before: a.engine, after: candidate, action: r.Action, sizes: map[string]int64{}}
+	sum := ImpactSummary{Before: a.engine.Digest(), After: candidate.Digest(), Compared: int64(len(compared))}
+	for i, s := range compared {
+		step := ImpactStep{Done: int64(i), Total: sum.Compared, Current: string(s.id)}
+		if err := tell(step); err != nil {
+			return sum, err
+		}
+		if _, err := d.permit(ctx, c, policyImpact); err != nil { // not any more
+			return sum, err
+		}
+		persona, err := x.persona(ctx, s)
+		if err != nil {
+			return sum, err
+		}
+		if persona == nil {
+			continue
+		}
+		sum.add(*persona)
+		if err := tell(ImpactStep{Done: step.Done + 1, Total: step.Total, Current: step.Current, Persona: persona}); err != nil {
+			return sum, err
+		}
+	}
+	_, sum.At, err = d.store.Stamp(ctx)
+	return sum, err
+}
+
+func (s *ImpactSummary) add(p PersonaImpact) {
+	s.Differing++
+	for _, e := range p.Entities {
+		s.Gained, s.Lost, s.GiveBack = s.Gained+e.Gained, s.Lost+e.Lost, s.GiveBack+e.GiveBack
+		if share := e.Share(); share > s.Largest {
+			s.Largest, s.LargestSubject, s.LargestEntity = share, p.Subject, e.Entity
+		}
+	}
+}
+
+// Share is the part of the entity's records that becomes visible, of 1.
+func (e EntityImpact) Share() float64 {
+	if e.Records == 0 {
+		return 0
+	}
+	return float64(e.Gained) / float64(e.Records)
+}
+
+// recordActions are what people and services do to records.
+var recordActions = []crm.Action{
+	crm.ActionRead, crm.ActionCreate, crm.ActionUpdate, crm.ActionDelete, crm.ActionShare, crm.ActionWithhold,
+}
+
+// candidate is the engine of a bundle that is tried. It decides nothing.
+func (d *Door) candidate(ctx context.Context, k Candidate) (*policy.Engine, error) {
+	if len(k.Files) > 0 {
+		b, err := policy.NewBundle(k.Files)
+		if err != nil {
+			return nil, err
+		}
+		ctx, cancel := context.WithTimeout(ctx, compileAtMost)
+		defer cancel()
+		return policy.New(ctx, b, d.store.Definitions()...)
+	}
+	if k.Digest == "" {
+		return nil, crm.FieldErrorf("candidate", "name a bundle: a digest, or its files")
+	}
+	if _, known, err := d.store.Bundle(ctx, k.Digest); err != nil || !known {
+		if err == nil {
+			err = crm.FieldErrorf("candidate", "no bundle %s is kept here", k.Digest)
+		}
+		return nil, err
+	}
+	return d.EngineOf(ctx, k.Digest)
+}
+
+// compare is a subject, or a contract if that is set.
+type compare struct {
+	id       crm.SubjectID
+	contract *crm.Contract
+}
+
+const contractPrefix = "contract:"
+
+// compared lists the subjects and contracts to compare: all, or those named.
+func (d *Door) compared(ctx context.Context, only []crm.SubjectID) ([]compare, error) {
+	ids, err := d.store.SubjectIDs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	contracts, err := d.store.Contracts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := map[crm.SubjectID]compare{}
+	for _, id := range ids {
+		all[id] = compare{id: id}
+	}
+	for _, k := range contracts {
+		if id := crm.SubjectID(contractPrefix + k.ID); k.Source == d.instance {
+			all[id] = compare{id: id, contract: &k}
+		}
+	}
+	if len(only) == 0 {
+		only = slices.Sorted(maps.Keys(all))
+	}
+	out := make([]compare, len(only))
+	for i, id := range only {
+		var known bool
+		if out[i], known = all[id]; !known {
+			return nil, crm.FieldErrorf("subjects", "this instance knows no subject or contract out %q", id)
+		}
+	}
+	return out, nil
+}
+
+// comparison is one run of Impact.
+type comparison struct {
+	d             *Door
+	before, after *policy.Engine
+	action        crm.Action
+	sizes         map[string]int64
+}
+
+// persona compares for one subject, and again when facts moved meanwhile; nil
+// if nothing changes.
+func (x *comparison) persona(ctx context.Context, s compare) (*PersonaImpact, error) {
+	for range attempts {
+		subject, known, err := x.load(ctx, s)
+		if err != nil || !known {
+			return nil, err
+		}
+		if subject.Bundle != "" && subject.Bundle != x.before.Digest() {
+			return nil, crm.Errorf(crm.Conflict, "another bundle came into force while this one was compared; compare again")
+		}
+		p, err := x.of(ctx, s, subject)
+		if errors.Is(err, errMoved) {
+			continue
+		}
+		if err != nil || len(p.Entities) == 0 && len(p.OtherActions) == 0 && p.Refused == "" {
+			return nil, err
+		}
+		return p, nil
+	}
+	return nil, &crm.Error{Kind: crm.Unavailable, Msg: "access facts are changing too fast for a comparison; try again", RetryAfter: time.Second}
+}
+
+func (x *comparison) load(ctx context.Context, s compare) (crm.Subject, bool, error) {
+	if s.contract != nil {
+		return x.d.store.ReceiverAt(ctx, s.contract.ID, nil)
+	}
+	return x.d.store.Subject(ctx, s.id)
+}
+
+func (x *comparison) of(ctx context.Context, s compare, subject crm.Subject) (*PersonaImpact, error) {
+	p := &PersonaImpact{Subject: s.id, Kind: subject.Kind}
+	if s.contract != nil {
+		p.Destination = s.contract.Destination
+		def, err := x.d.definition(s.contract.Entity)
+		if crm.KindOf(err) == crm.NotFound { // a contract about what nobody installed discloses nothing
+			return p, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		return p, x.entity(ctx, p, s, subject, crm.ActionPublish, def)
+	}
+	for _, def := range x.d.store.Definitions() {
+		if err := x.entity(ctx, p, s, subject, x.action, def); err != nil {
+			return nil, err
+		}
+		for _, action := range recordActions {
+			if action == x.action || slices.Contains(p.OtherActions, action) {
+				continue
+			}
+			before, after, err := x.filters(ctx, subject, action, def.Entity, nil)
+			if err != nil {
+				return nil, err
+			}
+			if after.refused != "" || !before.Same(after.Filter) {
+				p.OtherActions = append(p.OtherActions, action)
+			}
+		}
+	}
+	slices.SortStableFunc(p.Entities, func(a, b EntityImpact) int { // what becomes visible first
+		return int(min(b.Gained, 1) - min(a.Gained, 1))
+	})
+	return p, nil
+}
+
+// tried is the filter of a candidate; one that it cannot make shows nothing,
+// as it would when in force.
+type tried struct {
+	policy.Filter
+	refused string
+}
+
+func (x *comparison) filters(ctx context.Context, subject crm.Subject, action crm.Action, entity string, groups []string) (policy.Filter, tried, error) {
+	before, err := x.before.Filter(ctx, subject, action, entity, groups)
+	if err != nil {
+		return policy.Filter{}, tried{}, err
+	}
+	after, err := x.after.Filter(ctx, subject, action, entity, groups)
+	if err != nil {
+		return before, tried{refused: err.Error()}, context.Cause(ctx)
+	}
+	return before, tried{Filter: after}, nil
+}
+
+// entity adds what changes in one entity, if anything does.
+func (x *comparison) entity(ctx context.Context, p *PersonaImpact, s compare, subject crm.Subject, action crm.Action, def crm.Definition) error {
+	was, is, err := x.filters(ctx, subject, action, def.Entity, def.Groups())
+	if err != nil {
+		return err
+	}
+	if is.refused != "" {
+		p.Refused = is.refused
+	}
+	if was.Same(is.Filter) {
+		return nil
+	}
+	before, after := store.View{Filter: was}, store.View{Filter: is.Filter}
+	if s.contract != nil {
+		before.Home, after.Home = x.d.instance, x.d.instance
+	}
+	e := EntityImpact{Entity: def.Entity}
+	if e.Difference, err = x.d.store.Diff(ctx, def.Entity, before, after); err != nil {
+		return err
+	}
+	if e.Stamp != subject.Stamp {
+		return errMoved
+	}
+	if e.Empty() {
+		return nil
+	}
+	if e.Records, err = x.size(ctx, def.Entity); err != nil {
+		return err
+	}
+	if s.contract != nil && e.Lost > 0 {
+		if e.GiveBack, e.GiveBackIDs, err = x.d.store.GiveBack(ctx, s.contract.ID, def.Entity, before, after); err != nil {
+			return err
+		}
+	}
+	p.Entities = append(p.Entities, e)
+	return nil
+}
+
+func (x *comparison) size(ctx context.Context, entity string) (int64, error) {
+	if n, ok := x.sizes[entity]; ok {
+		return n, nil
+	}
+	n, err := x.d.store.Size(ctx, entity)
+	x.sizes[entity] = n
+	return n, err
+}
