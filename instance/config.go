@@ -34,6 +34,7 @@ type Config struct {
 	Identity Identity `yaml:"identity"`
 	Plugins  Plugins  `yaml:"plugins"`
 	Audit    Audit    `yaml:"audit,omitempty"`
+	BI       []BI     `yaml:"bi,omitempty"`
 	Log      Log      `yaml:"log,omitempty"`
 
 	// The facts that are declared; agreements and grants are made at run time.
@@ -45,8 +46,11 @@ type Config struct {
 
 // Database is where the records live.
 type Database struct {
-	URLFile  string `yaml:"url_file"`                  // file that holds the URL, password included
-	MaxConns int    `yaml:"max_connections,omitempty"` // 16 if zero
+	URLFile string `yaml:"url_file"` // file that holds the URL, password included, of the role that serves
+	// The same of the role that owns the tables: used while the instance opens.
+	// Without it one role does both (docs/database.md).
+	OwnerURLFile string `yaml:"owner_url_file,omitempty"`
+	MaxConns     int    `yaml:"max_connections,omitempty"` // 16 if zero
 }
 
 // Kafka is where the exchange goes. Without brokers nothing is exchanged.
@@ -145,7 +149,11 @@ func LoadConfig(path string) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("configuration %s: %w", path, err)
 	}
-	for _, p := range []*string{&c.Database.URLFile, &c.Identity.JWKSFile, &c.Plugins.Dir, &c.Plugins.Lock, &c.Audit.KeyFile} {
+	files := []*string{&c.Database.URLFile, &c.Database.OwnerURLFile, &c.Identity.JWKSFile, &c.Plugins.Dir, &c.Plugins.Lock, &c.Audit.KeyFile}
+	for i := range c.BI {
+		files = append(files, &c.BI[i].PasswordFile)
+	}
+	for _, p := range files {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(filepath.Dir(path), *p)
 		}
@@ -213,6 +221,7 @@ func (c *Config) Validate() error {
 	}
 	departments := c.validateDepartments(bad)
 	c.validateSubjects(departments, bad)
+	c.validateBI(bad)
 	for i, r := range c.Relationships {
 		if !departments[r.Department] || !departments[r.On] || len(r.Actions) == 0 {
 			bad("relationships[%d]: name two declared departments and at least one action", i)
@@ -301,13 +310,21 @@ func hasNode(nodes []trees.Node, id string) bool {
 	return slices.ContainsFunc(nodes, func(n trees.Node) bool { return n.ID == id })
 }
 
-// DatabaseURL reads the secret.
-func (c *Config) DatabaseURL() (string, error) {
-	text, err := os.ReadFile(c.Database.URLFile)
+// URLs reads the secrets: of the role that serves, and of the owner if it has
+// a file of its own.
+func (d Database) URLs() (app, owner string, err error) {
+	text, err := os.ReadFile(d.URLFile)
 	if err != nil {
-		return "", fmt.Errorf("read the database's URL: %w", err)
+		return "", "", fmt.Errorf("read the database's URL: %w", err)
 	}
-	return strings.TrimSpace(string(text)), nil
+	app = strings.TrimSpace(string(text))
+	if d.OwnerURLFile == "" {
+		return app, "", nil
+	}
+	if text, err = os.ReadFile(d.OwnerURLFile); err != nil {
+		return "", "", fmt.Errorf("read the database owner's URL: %w", err)
+	}
+	return app, strings.TrimSpace(string(text)), nil
 }
 
 // Key reads the secret that signs the chain of the decision log; nil without.

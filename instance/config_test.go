@@ -20,7 +20,8 @@ import (
 const whole = `
 instance: amer
 listen: 127.0.0.1:7001
-database: {url_file: secrets/database.url}
+database: {url_file: secrets/database.url, owner_url_file: secrets/owner.url}
+bi: [{subject: rep.west@amer, role: analyst_a, password_file: secrets/analyst_a}]
 identity: {jwks_file: /keys/jwks.json}
 plugins: {dir: bin, use: [{name: data-quality}]}
 departments: [{id: sales, name: Sales}, {id: us-sales, parent: sales, name: US sales}]
@@ -43,6 +44,9 @@ func TestLoadConfig(t *testing.T) {
 	}
 	if want := filepath.Join(filepath.Dir(path), "secrets/database.url"); c.Database.URLFile != want {
 		t.Errorf("url_file = %s, want %s: relative to the file", c.Database.URLFile, want)
+	}
+	if c.Database.OwnerURLFile != filepath.Join(filepath.Dir(path), "secrets/owner.url") || c.BI[0].PasswordFile != filepath.Join(filepath.Dir(path), "secrets/analyst_a") {
+		t.Errorf("owner_url_file = %s, password_file = %s: relative to the file", c.Database.OwnerURLFile, c.BI[0].PasswordFile)
 	}
 	if c.Identity.JWKSFile != "/keys/jwks.json" || c.Database.MaxConns != 16 {
 		t.Errorf("jwks_file = %s, max_connections = %d", c.Identity.JWKSFile, c.Database.MaxConns)
@@ -68,7 +72,10 @@ func TestConfigRefuses(t *testing.T) {
 		"unknown field":            {"listen:", "liste:", "field liste not found"},
 		"bad name":                 {"instance: amer", "instance: AMER!", "is not a name"},
 		"no port":                  {"127.0.0.1:7001", "127.0.0.1", "is not host:port"},
-		"no secret":                {"{url_file: secrets/database.url}", "{}", "database.url_file"},
+		"no secret":                {"{url_file: secrets/database.url, owner_url_file: secrets/owner.url}", "{}", "database.url_file"},
+		"bi on one role":           {", owner_url_file: secrets/owner.url", "", "database.owner_url_file"},
+		"bi role twice":            {"bi: [", "bi: [{subject: a@amer, role: analyst_a}, ", "declared twice"},
+		"bi as nobody":             {"{subject: rep.west@amer, role: analyst_a,", "{role: analyst_a,", "as whom"},
 		"unknown territory":        {"territories: [US-W]", "territories: [US-Q]", `no territory "US-Q"`},
 		"unknown segment":          {"segments: [all]", "segments: [Crypto]", `no segment "Crypto"`},
 		"undeclared department":    {"departments: [us-sales]}", "departments: [legal]}", `department "legal" is not declared`},

@@ -45,6 +45,7 @@ type Instance struct {
 	door     *access.Door
 	feed     *feed.Feed
 	exchange *exchange.Exchange // nil without brokers
+	readers  []store.BIReader   // logins of BI tools
 	handler  http.Handler
 }
 
@@ -59,7 +60,7 @@ func Open(ctx context.Context, c Config, version string, log *slog.Logger) (_ *I
 		}
 	}()
 
-	url, err := c.DatabaseURL()
+	url, owner, err := c.Database.URLs()
 	if err != nil {
 		return nil, err
 	}
@@ -67,12 +68,18 @@ func Open(ctx context.Context, c Config, version string, log *slog.Logger) (_ *I
 	if err != nil {
 		return nil, err
 	}
-	i.store, err = store.Open(ctx, store.Config{URL: url, MaxConns: c.Database.MaxConns, Instance: c.Instance, AuditKey: key, Log: log})
+	i.store, err = store.Open(ctx, store.Config{URL: url, OwnerURL: owner, MaxConns: c.Database.MaxConns, Instance: c.Instance, AuditKey: key, Log: log})
 	if err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
 	if err := i.store.Install(ctx, schema.Common()); err != nil {
 		return nil, fmt.Errorf("install the schema: %w", err)
+	}
+	if i.readers, err = c.readers(); err != nil {
+		return nil, err
+	}
+	if err := i.store.PrepareBI(ctx, i.readers); err != nil {
+		return nil, fmt.Errorf("prepare the views of BI tools: %w", err)
 	}
 	if err := i.store.Reconcile(ctx, c.Facts()); err != nil {
 		return nil, fmt.Errorf("reconcile the declared facts: %w", err)
@@ -200,6 +207,7 @@ func (i *Instance) Run(ctx context.Context) error {
 	group.Go(func() error { return i.door.Run(ctx) })
 	group.Go(func() error { return i.door.Seal(ctx) })
 	group.Go(func() error { return i.door.Keep(ctx) })
+	group.Go(func() error { return i.door.KeepBI(ctx, i.readers) })
 	group.Go(func() error { return i.feed.Run(ctx) })
 	if i.exchange != nil {
 		group.Go(func() error { return i.exchange.Run(ctx) })

@@ -2,6 +2,7 @@ package instance
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -62,6 +63,8 @@ func (i *Instance) describe(ctx context.Context) *fleetv1.DescribeResponse {
 		part("database", fmt.Errorf("does not answer"), "")
 	} else {
 		part("database", nil, "answers")
+		i.describeRoles(ctx, part)
+		i.describeBI(ctx, part)
 	}
 	if i.host != nil {
 		for _, p := range i.host.Status() {
@@ -81,6 +84,21 @@ func (i *Instance) describe(ctx context.Context) *fleetv1.DescribeResponse {
 		part("exchange", err, fmt.Sprintf("%d streams, %d changes to relay", len(status.GetStreams()), status.GetRelayBacklog()))
 	}
 	return out
+}
+
+// describeRoles tells whether the database roles have what they need, and no
+// more. A right too many is a warning: the instance serves.
+func (i *Instance) describeRoles(ctx context.Context, part func(name string, err error, detail string)) {
+	roles, err := i.store.DatabaseRoles(ctx)
+	switch {
+	case err != nil:
+		i.log.WarnContext(ctx, "database roles", "error", err)
+		part("database roles", fmt.Errorf("cannot be looked at"), "")
+	case len(roles.Missing) > 0:
+		part("database roles", errors.New(roles.String()), "")
+	default:
+		part("database roles", nil, roles.String())
+	}
 }
 
 // metrics is the registry of this instance. Labels are bounded: no record, no

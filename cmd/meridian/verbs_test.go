@@ -100,12 +100,14 @@ func serveOne(t *testing.T) (data string) {
 	}
 	address := freeAddress(t)
 	write(t, filepath.Join(data, "fleet.json"), `{"instances":{"amer":"http://`+address+`"}}`)
-	write(t, filepath.Join(data, "database.url"), embeddedtest.Database(t))
+	url := embeddedtest.Database(t)
+	write(t, filepath.Join(data, "database.url"), embeddedtest.App(url))
+	write(t, filepath.Join(data, "database.owner.url"), url)
 	config := filepath.Join(data, "amer.yaml")
 	write(t, config, `
 instance: amer
 listen: `+address+`
-database: {url_file: database.url, max_connections: 8}
+database: {url_file: database.url, owner_url_file: database.owner.url, max_connections: 8}
 identity: {jwks_file: keys/jwks.json}
 departments: [{id: sales, name: Sales}, {id: legal, name: Legal}]
 subjects:

@@ -15,14 +15,14 @@ import (
 // rows of records: for instance/access alone.
 var byTheDoor = []string{
 	"List", "Get", "Count", "History", "VisibleIDs", "Load", "FindByKey", "Versions", "Breakdown", "Write", "Import",
-	"Idempotent", "SaveIdempotent", "Diff", "GiveBack", "Size", "PastBreakdown", "PastVersion", "PastShown",
+	"Idempotent", "SaveIdempotent", "ShowBI", "Diff", "GiveBack", "Size", "PastBreakdown", "PastVersion", "PastShown",
 }
 
 // besideTheDoor are the methods of store that are no matter of records, or
 // answer ids alone, and who else may call them is anybody's choice. A method
 // in neither list fails the test: whoever adds one says which it is.
 var besideTheDoor = strings.Fields(`
-	DatabaseRoles Close Ping OnCommit Stamp HoldStamp AwaitStamp Tx Wake Definition Definitions Install Reconcile
+	DatabaseRoles PrepareBI BIViews Close Ping OnCommit Stamp HoldStamp AwaitStamp Tx Wake Definition Definitions Install Reconcile
 	SealDecisions RemoveDecisions VerifyDecisions LogDecisions Decisions FindDecisions
 	AddBundle Bundle BundlesNamed Shipped Active Activations LockPolicy Activate Adopt
 	FactsAbout FactsAboutAt SubjectIDsAt ContractsAt Attribute Agreements AddAgreement EndAgreement Grants Grant AddGrant EndGrant

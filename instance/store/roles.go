@@ -163,6 +163,9 @@ func readBelt(ctx context.Context, q queries, app, home string) (*belt, error) {
 	if err != nil {
 		return nil, err
 	}
+	b.has = slices.DeleteFunc(b.has, func(r right) bool { // the views of BI tools, and their schemas, are its own
+		return r.role == app+biSuffix && strings.HasPrefix(r.on, biSchema(""))
+	})
 	for _, r := range b.relations {
 		for _, p := range r.policies {
 			name, role, _ := strings.Cut(p, " for ")

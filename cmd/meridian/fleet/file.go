@@ -162,7 +162,7 @@ func (f *File) config(i Instance, listen string, brokers []string, d Folder, bin
 	c := instance.Config{
 		Instance: i.Name,
 		Listen:   listen,
-		Database: instance.Database{URLFile: d.secret(i.Name, "database.url")},
+		Database: instance.Database{URLFile: d.secret(i.Name, "database.url"), OwnerURLFile: d.secret(i.Name, "database.owner.url")},
 		Kafka:    instance.Kafka{Brokers: brokers},
 		Identity: instance.Identity{JWKSFile: d.jwks()},
 		Plugins: instance.Plugins{

@@ -131,9 +131,9 @@ func (d Folder) empty() error {
 	return os.Remove(d.file(emptying))
 }
 
-// password is a secret that is made once and kept.
-func (d Folder) password(instance string) (string, error) {
-	path := d.secret(instance, "database.password")
+// password is a secret that is made once and kept: of an instance, for whom.
+func (d Folder) password(instance, of string) (string, error) {
+	path := d.secret(instance, of+".password")
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		fresh := rand.Text()

@@ -71,11 +71,11 @@ func TestPasswordIsMadeOnceAndPrivate(t *testing.T) {
 	if err := os.Mkdir(d.file("amer"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	first, err := d.password("amer")
+	first, err := d.password("amer", "database")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again, err := d.password("amer"); err != nil || again != first || len(first) < 20 {
+	if again, err := d.password("amer", "database"); err != nil || again != first || len(first) < 20 {
 		t.Errorf("password %d characters, again the same: %v, %v", len(first), again == first, err)
 	}
 	info, err := os.Stat(d.secret("amer", "database.password"))

@@ -89,3 +89,27 @@ func (r *run) startKafka() (*embedded.Kafka, error) {
 	}
 	return k, nil
 }
+
+// ensureDatabase makes the instance's database with two roles: one owns it and
+// brings it up to date, the other serves. Each has its own secret.
+func (n *node) ensureDatabase(ctx context.Context) error {
+	r := n.run
+	owner, err := r.folder.password(n.Name, "database")
+	if err != nil {
+		return err
+	}
+	if err := r.postgres.EnsureDatabase(ctx, n.Name, n.Name, owner); err != nil {
+		return err
+	}
+	if err := write(r.folder.secret(n.Name, "database.owner.url"), []byte(r.postgres.URL(n.Name, n.Name, owner)+"\n")); err != nil {
+		return err
+	}
+	app, name := "", n.Name+"_app"
+	if app, err = r.folder.password(n.Name, "database.app"); err != nil {
+		return err
+	}
+	if err := r.postgres.EnsureApp(ctx, n.Name, name, app); err != nil {
+		return err
+	}
+	return write(r.folder.secret(n.Name, "database.url"), []byte(r.postgres.URL(n.Name, name, app)+"\n"))
+}

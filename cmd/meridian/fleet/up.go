@@ -192,14 +192,7 @@ func (n *node) configure(listen string) error {
 	if err := os.MkdirAll(r.folder.file(n.Name), 0o700); err != nil {
 		return err
 	}
-	password, err := r.folder.password(n.Name)
-	if err != nil {
-		return err
-	}
-	if err := r.postgres.EnsureDatabase(context.Background(), n.Name, n.Name, password); err != nil {
-		return err
-	}
-	if err := write(r.folder.secret(n.Name, "database.url"), []byte(r.postgres.URL(n.Name, n.Name, password)+"\n")); err != nil {
+	if err := n.ensureDatabase(context.Background()); err != nil {
 		return err
 	}
 	config := r.file.config(n.Instance, listen, r.brokers, r.folder, r.Binaries)

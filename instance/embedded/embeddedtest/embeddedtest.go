@@ -110,6 +110,15 @@ func App(owner string) string {
 	return u.String()
 }
 
+// Name is the name of a database, and of the role that owns it.
+func Name(owner string) string {
+	u, err := url.Parse(owner)
+	if err != nil {
+		panic(err) // it is one of ours
+	}
+	return strings.TrimPrefix(u.Path, "/")
+}
+
 // Reader makes the login of a BI tool in the database whose owner's URL is
 // given and returns its URL.
 func Reader(t testing.TB, owner, role string) string {
@@ -118,7 +127,7 @@ func Reader(t testing.TB, owner, role string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := servers.postgres.server.EnsureReader(t.Context(), strings.TrimPrefix(u.Path, "/"), role, role); err != nil {
+	if err := servers.postgres.server.EnsureReader(t.Context(), Name(owner), role, role); err != nil {
 		t.Fatal(err)
 	}
 	u.User = url.UserPassword(role, role)
