@@ -11,6 +11,7 @@ import (
 
 	"meridian/instance/access"
 	"meridian/instance/crm"
+	"meridian/instance/embedded/embeddedtest"
 	"meridian/instance/store"
 	"meridian/policy"
 )
@@ -61,7 +62,7 @@ func (w *world) put(b *policy.Bundle) {
 // replica is another process of the same instance: a store and a door of its own.
 func (w *world) replica() *access.Door {
 	w.t.Helper()
-	s, err := store.Open(w.t.Context(), store.Config{URL: w.url, MaxConns: 8, Instance: "amer"})
+	s, err := store.Open(w.t.Context(), store.Config{URL: embeddedtest.App(w.url), OwnerURL: w.url, MaxConns: 8, Instance: "amer"})
 	if err != nil {
 		w.t.Fatal(err)
 	}

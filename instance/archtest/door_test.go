@@ -24,7 +24,8 @@ var byTheDoor = []string{
 var besideTheDoor = strings.Fields(`
 	DatabaseRoles PrepareBI BIViews Close Ping OnCommit Stamp HoldStamp AwaitStamp Tx Wake Definition Definitions Install Reconcile
 	SealDecisions RemoveDecisions VerifyDecisions LogDecisions Decisions FindDecisions
-	AddBundle Bundle BundlesNamed Shipped Active Activations LockPolicy Activate Adopt
+	AddBundle Bundle BundlesNamed Shipped Active Activations WasActive LockPolicy Activate Adopt
+	OfficerKeys OfficerKey AddOfficerKey RevokeOfficerKey AddProposal AddSignature Proposals ProposalsNamed Sample TrustKeys
 	FactsAbout FactsAboutAt SubjectIDsAt ContractsAt Attribute Agreements AddAgreement EndAgreement Grants Grant AddGrant EndGrant
 	Givers SharesBy SharesAbout SuspendedGrants SuspendGrant ReinstateGrant Regiven
 	Subject SubjectAt SubjectIDs Receiver ReceiverAt Contracts Contract Placed HasDepartment Holds EnqueueBoundaries

@@ -91,6 +91,12 @@ func (s *Store) BundlesNamed(ctx context.Context, prefix string) ([]string, erro
 	return digests, pgErr(err, "find bundles")
 }
 
+// WasActive says whether a bundle was ever in force.
+func (s *Store) WasActive(ctx context.Context, digest string) (was bool, err error) {
+	err = s.pool.QueryRow(ctx, "select exists (select from meridian.activation where digest = $1)", digest).Scan(&was)
+	return was, pgErr(err, "look up an activation")
+}
+
 // Shipped are the product's bundles that were never in force: this product
 // version brought them, and the officers' stayed.
 func (s *Store) Shipped(ctx context.Context) ([]Bundle, error) {

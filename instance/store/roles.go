@@ -50,8 +50,13 @@ var appGrants = map[string]string{
 	"meridian.idempotency":       "select insert update delete",
 	"meridian.load":              "select insert update",
 	"meridian.load_reject":       "select insert",
+	"meridian.officer_key":       "select insert update",
 	"meridian.outbox":            "select insert delete",
+	"meridian.proposal":          "select insert",
 	"meridian.secret":            "select insert",
+	"meridian.shadow":            "select insert update",
+	"meridian.shadow_difference": "select insert update",
+	"meridian.signature":         "select insert",
 	"meridian.tombstone":         "select",
 }
 

@@ -3,6 +3,7 @@ package meridian.service
 
 role_permissions := {
 	"officer": {
+		"policy.propose", "policy.approve", "policy.activate", "policy.deny",
 		"agreement.read", "agreement.write", "policy.read", "policy.test", "explain.any", "audit.read",
 		"policy.impact", "audit.past",
 		"exchange.read", "plugin.read", "load.read", "instance.read",

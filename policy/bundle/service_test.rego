@@ -12,6 +12,15 @@ test_officers_keep_facts_and_policy if {
 	}
 }
 
+test_only_officers_change_policy if {
+	every p in ["policy.propose", "policy.approve", "policy.activate", "policy.deny"] {
+		service.permit(with_role("officer"), p)
+		every role in ["ops", "integrator", "loader", "rep", "manager", "reader"] {
+			not service.permit(with_role(role), p)
+		}
+	}
+}
+
 test_only_officers_see_who_looked_at_what if {
 	service.permit(with_role("officer"), "audit.read")
 	every role in ["ops", "integrator", "loader", "rep", "manager", "reader"] {

@@ -1,0 +1,377 @@
+package access
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"meridian/instance/crm"
+	"meridian/instance/crm/signed"
+	"meridian/instance/store"
+	"meridian/policy"
+)
+
+// Propose asks a second officer to put a bundle in force: it is examined whole,
+// on this instance's records, and kept only if nothing is found.
+func (d *Door) Propose(ctx context.Context, c crm.Caller, files map[string]string, note string, s Signed) (store.Proposal, error) {
+	if err := d.Permit(ctx, c, "policy.propose"); err != nil {
+		return store.Proposal{}, err
+	}
+	b, err := policy.NewBundle(files)
+	if err != nil {
+		return store.Proposal{}, err
+	}
+	if _, err := signed.Parse(s.Statement); err != nil { // before the work
+		return store.Proposal{}, err
+	}
+	if note == "" {
+		return store.Proposal{}, crm.FieldErrorf("note", "say what the change is for; the second officer and the history read it")
+	}
+	report, err := d.examine(ctx, b)
+	if err != nil {
+		return store.Proposal{}, err
+	}
+	if err := report.refusal(); err != nil {
+		return store.Proposal{}, err
+	}
+	text, err := json.Marshal(report)
+	if err != nil {
+		return store.Proposal{}, err
+	}
+	p := store.Proposal{Purpose: string(signed.Propose), About: b.Digest(), Content: []byte("{}"), Note: note, Report: text}
+	return d.proposed(ctx, c, "policy.propose", p, s, func(ctx context.Context, tx *store.Tx) error {
+		return tx.AddBundle(ctx, store.Bundle{Digest: b.Digest(), Files: files, By: c.Subject})
+	})
+}
+
+// proposed records a proposal with its author's signature, if it follows what
+// is in force.
+func (d *Door) proposed(ctx context.Context, c crm.Caller, permission string, p store.Proposal, s Signed, also func(context.Context, *store.Tx) error) (store.Proposal, error) {
+	err := d.official(ctx, c, permission, func(ctx context.Context, a asking, tx *store.Tx) (store.Decision, error) {
+		v, err := d.verify(ctx, s, signed.Purpose(p.Purpose), p.About, a.subject)
+		if err != nil {
+			return store.Decision{}, err
+		}
+		active, err := tx.Active(ctx)
+		if err != nil {
+			return store.Decision{}, err
+		}
+		if err := follows(v.here, active); err != nil {
+			return store.Decision{}, err
+		}
+		if err := also(ctx, tx); err != nil {
+			return store.Decision{}, err
+		}
+		p.ID, p.Base, p.After, p.By, p.Expires = v.ID(), v.here.Base, v.here.After, c.Subject, v.Expires
+		v.record.Proposal = p.ID
+		if err := tx.AddSignature(ctx, v.record); err != nil { // first: a replay is a conflict of signatures
+			return store.Decision{}, err
+		}
+		return store.Decision{Action: "policy." + p.Purpose, Facts: []string{p.ID, p.About}}, tx.AddProposal(ctx, p)
+	})
+	if err != nil {
+		return store.Proposal{}, err
+	}
+	return d.proposal(ctx, p.ID)
+}
+
+// follows refuses what was made from another policy than the one in force: its
+// checks say nothing about this one.
+func follows(p signed.Place, active store.Activation) error {
+	if p.After == active.Seq && p.Base == active.Digest {
+		return nil
+	}
+	return crm.Errorf(crm.Stale, "it was made from bundle %.12s after activation %d, and in force is %.12s since activation %d: "+
+		"its checks are stale. Take the changes over (meridian policy diff), check and propose again", p.Base, p.After, active.Digest, active.Seq)
+}
+
+// proposal is the one that a name, the beginning of its id, means.
+func (d *Door) proposal(ctx context.Context, name string) (store.Proposal, error) {
+	return oneProposal(name, func() ([]store.Proposal, error) { return d.store.ProposalsNamed(ctx, name) })
+}
+
+func oneProposal(name string, find func() ([]store.Proposal, error)) (store.Proposal, error) {
+	if len(name) < 8 {
+		return store.Proposal{}, crm.FieldErrorf("proposal", "name it by the first 8 characters of its id, at least")
+	}
+	found, err := find()
+	switch {
+	case err != nil:
+		return store.Proposal{}, err
+	case len(found) == 0:
+		return store.Proposal{}, crm.Errorf(crm.NotFound, "there is no proposal %s here", name)
+	case len(found) > 1:
+		return store.Proposal{}, crm.FieldErrorf("proposal", "%s is the beginning of more than one id; write more of it", name)
+	}
+	return found[0], nil
+}
+
+// Proposal is one proposal with its report and signatures.
+func (d *Door) Proposal(ctx context.Context, c crm.Caller, name string) (store.Proposal, error) {
+	a, err := d.permit(ctx, c, "policy.read")
+	if err != nil {
+		return store.Proposal{}, err
+	}
+	p, err := d.proposal(ctx, name)
+	if err != nil {
+		return p, err
+	}
+	decision := a.decision("policy.proposal", "")
+	decision.Facts = []string{p.ID}
+	return p, d.journal.add(ctx, decision)
+}
+
+// Proposals lists the newest proposals.
+func (d *Door) Proposals(ctx context.Context, c crm.Caller, limit int) ([]store.Proposal, error) {
+	a, err := d.permit(ctx, c, "policy.read")
+	if err != nil {
+		return nil, err
+	}
+	ps, err := d.store.Proposals(ctx, clamped(limit))
+	if err != nil {
+		return nil, err
+	}
+	return ps, d.journal.add(ctx, a.decision("policy.proposals", ""))
+}
+
+func clamped(limit int) int {
+	if limit <= 0 {
+		return defaultLimit
+	}
+	return min(limit, maxLimit)
+}
+
+// Approve is the second signature: of another officer of another department,
+// over the same content, while its checks still hold. An approved key is
+// enrolled at once; a bundle waits to be activated.
+func (d *Door) Approve(ctx context.Context, c crm.Caller, name string, s Signed) (store.Proposal, error) {
+	var p store.Proposal
+	err := d.official(ctx, c, "policy.approve", func(ctx context.Context, a asking, tx *store.Tx) (_ store.Decision, err error) {
+		if p, err = oneProposal(name, func() ([]store.Proposal, error) { return tx.ProposalsNamed(ctx, name) }); err != nil {
+			return store.Decision{}, err
+		}
+		v, err := d.verify(ctx, s, signed.Approve, p.About, a.subject)
+		if err != nil {
+			return store.Decision{}, err
+		}
+		if err := d.approvable(ctx, a, tx, p, v); err != nil {
+			return store.Decision{}, err
+		}
+		if err := tx.AddSignature(ctx, v.record); err != nil {
+			return store.Decision{}, err
+		}
+		if p.Purpose == string(signed.Enroll) {
+			var k signed.Key
+			if err := json.Unmarshal(p.Content, &k); err != nil {
+				return store.Decision{}, err
+			}
+			err = tx.AddOfficerKey(ctx, store.OfficerKey{
+				ID: signed.KeyID(k.Public), Subject: k.Subject, Department: k.Department, Public: k.Public, Proposal: p.ID, To: k.Until,
+			})
+		}
+		return store.Decision{Action: "policy.approve", Facts: []string{p.ID, p.About}}, err
+	})
+	if err != nil {
+		return store.Proposal{}, err
+	}
+	return d.proposal(ctx, p.ID)
+}
+
+// approvable says whether v may be the second signature under p.
+func (d *Door) approvable(ctx context.Context, a asking, tx *store.Tx, p store.Proposal, v verified) error {
+	if v.Proposal != p.ID {
+		return crm.Errorf(crm.Denied, "the signature approves proposal %.12s, not %.12s", v.Proposal, p.ID)
+	}
+	if v.here.After != p.After || v.here.Base != p.Base {
+		return crm.Errorf(crm.Denied, "the signature is for another base than the proposal's; sign what the proposal says")
+	}
+	if p.Done {
+		return crm.Errorf(crm.Conflict, "proposal %.12s is done already", p.ID)
+	}
+	active, err := tx.Active(ctx)
+	if err != nil {
+		return err
+	}
+	if err := follows(v.here, active); p.Purpose == string(signed.Propose) && err != nil {
+		return err
+	}
+	author, err := d.author(ctx, a, p)
+	if err != nil {
+		return err
+	}
+	return independent(author, v)
+}
+
+// author is the first signature of a proposal, if it still counts.
+func (d *Door) author(ctx context.Context, a asking, p store.Proposal) (verified, error) {
+	for _, s := range p.Signatures {
+		if s.ID == p.ID {
+			return d.again(ctx, a, s, "policy.propose")
+		}
+	}
+	return verified{}, crm.Errorf(crm.Denied, "proposal %.12s has no author's signature", p.ID)
+}
+
+// Activate puts a proposed bundle in force for the next statement of everybody.
+// Both signatures are verified again, over the bytes that are kept.
+func (d *Door) Activate(ctx context.Context, c crm.Caller, name, reason string) (store.Activation, error) {
+	var done store.Activation
+	err := d.official(ctx, c, "policy.activate", func(ctx context.Context, a asking, tx *store.Tx) (store.Decision, error) {
+		p, err := oneProposal(name, func() ([]store.Proposal, error) { return tx.ProposalsNamed(ctx, name) })
+		switch {
+		case err != nil:
+			return store.Decision{}, err
+		case p.Purpose != string(signed.Propose):
+			return store.Decision{}, crm.Errorf(crm.Invalid, "proposal %.12s is not of a bundle", p.ID)
+		case p.Done:
+			return store.Decision{}, crm.Errorf(crm.Conflict, "proposal %.12s was activated; to return to its bundle use rollback", p.ID)
+		}
+		active, err := tx.Active(ctx)
+		if err != nil {
+			return store.Decision{}, err
+		}
+		if err := follows(signed.Place{After: p.After, Base: p.Base}, active); err != nil {
+			return store.Decision{}, err
+		}
+		if err := d.countersigned(ctx, a, p); err != nil {
+			return store.Decision{}, err
+		}
+		if _, err := d.EngineOf(ctx, p.About); err != nil { // its bytes are of its digest, and compile
+			return store.Decision{}, err
+		}
+		if reason == "" {
+			reason = p.Note
+		}
+		done, err = tx.Activate(ctx, store.Activation{
+			Digest: p.About, Kind: store.ActivationOfficers, Proposal: p.ID, Reason: reason, By: c.Subject, Execution: c.Execution,
+		}, p.After)
+		return store.Decision{Action: "policy.activate", Facts: []string{p.ID, p.About}}, err
+	})
+	if err == nil {
+		d.log.WarnContext(ctx, "another policy is in force", "bundle", done.Digest, "activation", done.Seq, "by", c.Subject, "proposal", done.Proposal)
+	}
+	return done, err
+}
+
+// countersigned refuses a proposal without two signatures that count now.
+func (d *Door) countersigned(ctx context.Context, a asking, p store.Proposal) error {
+	author, err := d.author(ctx, a, p)
+	if err != nil {
+		return err
+	}
+	missing := error(crm.Errorf(crm.Denied, "proposal %.12s has one signature; a second officer of another department approves it first", p.ID))
+	for _, s := range p.Signatures {
+		if s.Purpose != string(signed.Approve) {
+			continue
+		}
+		second, err := d.again(ctx, a, s, "policy.approve")
+		if err == nil {
+			err = independent(author, second)
+		}
+		if err == nil {
+			return nil
+		}
+		if missing = err; crm.KindOf(err) != crm.Denied {
+			return err
+		}
+	}
+	return missing
+}
+
+// Rollback puts a bundle in force again that was in force before. One signature
+// is enough: two officers signed it once, or the product shipped it.
+func (d *Door) Rollback(ctx context.Context, c crm.Caller, digest, reason string, s Signed) (store.Activation, error) {
+	if reason == "" {
+		return store.Activation{}, crm.FieldErrorf("reason", "say why; it is logged and listed")
+	}
+	var done store.Activation
+	err := d.signs(ctx, c, "policy.activate", signed.Rollback, digest, s, func(ctx context.Context, tx *store.Tx, v verified) (store.Decision, error) {
+		active, err := tx.Active(ctx)
+		if err != nil {
+			return store.Decision{}, err
+		}
+		if err := follows(v.here, active); err != nil {
+			return store.Decision{}, err
+		}
+		before, err := d.store.WasActive(ctx, digest)
+		switch {
+		case err != nil:
+			return store.Decision{}, err
+		case digest == active.Digest:
+			return store.Decision{}, crm.Errorf(crm.Conflict, "bundle %.12s is in force", digest)
+		case !before:
+			return store.Decision{}, crm.Errorf(crm.Denied, "bundle %.12s was never in force here: propose it, and let a second officer approve", digest)
+		}
+		if _, err := d.EngineOf(ctx, digest); err != nil {
+			return store.Decision{}, err
+		}
+		done, err = tx.Activate(ctx, store.Activation{
+			Digest: digest, Kind: store.ActivationRollback, Reason: reason, By: c.Subject, Execution: c.Execution,
+		}, active.Seq)
+		return store.Decision{Action: "policy.rollback", Facts: []string{digest}}, err
+	})
+	if err == nil {
+		d.log.WarnContext(ctx, "policy rolled back by one officer", "bundle", digest, "activation", done.Seq, "by", c.Subject)
+	}
+	return done, err
+}
+
+// Life is what was in force when, and what this build ships that never was.
+type Life struct {
+	Instance    string
+	Activations []store.Activation // newest first; the first is in force
+	Shipped     []store.Bundle
+	Now         time.Time
+}
+
+// PolicyLife lists what was in force when.
+func (d *Door) PolicyLife(ctx context.Context, c crm.Caller, limit int) (Life, error) {
+	a, err := d.permit(ctx, c, "policy.read")
+	if err != nil {
+		return Life{}, err
+	}
+	l := Life{Instance: d.instance}
+	if l.Activations, err = d.store.Activations(ctx, clamped(limit)); err != nil {
+		return l, err
+	}
+	if l.Shipped, err = d.store.Shipped(ctx); err != nil {
+		return l, err
+	}
+	if _, l.Now, err = d.store.Stamp(ctx); err != nil {
+		return l, err
+	}
+	return l, d.journal.add(ctx, a.decision("policy.history", ""))
+}
+
+// BundleNamed is the kept bundle that the beginning of a digest means; the one
+// in force for "".
+func (d *Door) BundleNamed(ctx context.Context, c crm.Caller, name string) (store.Bundle, error) {
+	a, err := d.permit(ctx, c, "policy.read")
+	if err != nil {
+		return store.Bundle{}, err
+	}
+	if name == "" {
+		if name, err = d.digest(ctx); err != nil {
+			return store.Bundle{}, err
+		}
+	}
+	if len(name) < 8 {
+		return store.Bundle{}, crm.FieldErrorf("bundle", "name it by the first 8 characters of its digest, at least")
+	}
+	digests, err := d.store.BundlesNamed(ctx, name)
+	switch {
+	case err != nil:
+		return store.Bundle{}, err
+	case len(digests) == 0:
+		return store.Bundle{}, crm.Errorf(crm.NotFound, "no bundle %s is kept here", name)
+	case len(digests) > 1:
+		return store.Bundle{}, crm.FieldErrorf("bundle", "%s is the beginning of more than one digest; write more of it", name)
+	}
+	b, _, err := d.store.Bundle(ctx, digests[0])
+	if err != nil {
+		return b, err
+	}
+	decision := a.decision("policy.read", "")
+	decision.Facts = digests
+	return b, d.journal.add(ctx, decision)
+}
