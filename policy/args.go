@@ -15,6 +15,7 @@ type Args struct {
 	values          []any
 	bound           map[*param]string // a filter's parameter is bound once, however often it is used
 	valid, recorded *param            // nil: now
+	many            bool              // it meets many rows: see ForMany
 	of              *Args             // the statement this is a moment of; nil for itself
 }
 
@@ -43,7 +44,9 @@ func (a *Args) statement() *Args {
 }
 
 // afresh is an empty statement at the same moment.
-func (a *Args) afresh() *Args { return &Args{valid: a.valid, recorded: a.recorded} }
+func (a *Args) afresh() *Args {
+	return &Args{valid: a.valid, recorded: a.recorded, many: a.statement().many}
+}
 
 // Add binds v and returns its placeholder with a cast: "$3::text[]".
 func (a *Args) Add(v any, cast string) string {

@@ -58,7 +58,7 @@ func sameValue(a, b any) bool {
 type clock struct{}
 
 // test is one comparison: SQL text around parameters and the time.
-type test []any // string, *param or clock
+type test []any // string, *param, among or clock
 
 func (t test) sql(a *Args) string {
 	var b strings.Builder
@@ -68,6 +68,8 @@ func (t test) sql(a *Args) string {
 			b.WriteString(p)
 		case *param:
 			b.WriteString(a.param(p))
+		case among:
+			b.WriteString(p.sql(a))
 		case clock:
 			b.WriteString(a.now())
 		}

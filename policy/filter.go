@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"meridian/instance/crm"
 )
@@ -60,10 +61,12 @@ func (f Filter) Masks(group string, a *Args) string {
 
 // Branches are the alternatives of Where one by one, for a UNION in which each
 // can use an index of its own: a row is reached if it satisfies one of include
-// and (exclude) is not true. Without include nothing is reached.
-func (f Filter) Branches(a *Args) (include []string, exclude string) {
+// and unclosed. Without include nothing is reached. In unclosed every closing
+// fact is sought by itself, so that the database can join those facts away
+// instead of asking for each row.
+func (f Filter) Branches(a *Args) (include []string, unclosed string) {
 	if f.where() == constant(false) {
-		return nil, "true"
+		return nil, "false"
 	}
 	alternatives := []expr{f.opens}
 	if j, ok := alternatives[0].(junction); ok && j.op == "or" {
@@ -72,7 +75,19 @@ func (f Filter) Branches(a *Args) (include []string, exclude string) {
 	for _, x := range alternatives {
 		include = append(include, x.sql(a))
 	}
-	return include, f.closes.sql(a)
+	closes := []expr{f.closes}
+	if j, ok := f.closes.(junction); ok && j.op == "or" {
+		closes = j.terms
+	}
+	parts := make([]string, len(closes))
+	for i, c := range closes {
+		if e, ok := c.(exists); ok { // never null
+			parts[i] = "not " + e.sql(a)
+		} else {
+			parts[i] = not(c).sql(a)
+		}
+	}
+	return include, strings.Join(parts, " and ")
 }
 
 // Same reports whether two filters are the same SQL with the same values: they
@@ -116,12 +131,15 @@ func (e *Engine) filter(ctx context.Context, s crm.Subject, a crm.Action, entity
 			f, err = Filter{}, fmt.Errorf("panic: %v", p)
 		}
 	}()
+	if err := context.Cause(ctx); err != nil {
+		return Filter{}, err
+	}
 	q := e.asked(s, a, entity)
 	var openings []opening
 	var opens, closes []expr
 	for _, g := range e.grounds {
-		for _, known := range q.known(g) {
-			cond, err := q.residual(ctx, g, g.says, known.row, nil)
+		for _, fact := range q.facts(g) {
+			cond, err := q.residual(ctx, g, g.says, fact, "")
 			if err != nil {
 				return Filter{}, err
 			}
@@ -129,7 +147,7 @@ func (e *Engine) filter(ctx context.Context, s crm.Subject, a crm.Action, entity
 			switch {
 			case cond == constant(false): // never for this subject
 			case g.opens:
-				openings, opens = append(openings, opening{g, known.row, cond, over}), append(opens, over)
+				openings, opens = append(openings, opening{g, fact, cond, over}), append(opens, over)
 			default:
 				closes = append(closes, over)
 			}
@@ -143,7 +161,7 @@ func (e *Engine) filter(ctx context.Context, s crm.Subject, a crm.Action, entity
 			return Filter{}, err
 		}
 		f.reveals[group] = and(shown, not(withheld))
-		if !masking(s, a) {
+		if !q.masking() {
 			continue
 		}
 		if shown, err = q.shown(ctx, openings, group, func(g ground) *function { return g.masks }); err != nil {
@@ -152,10 +170,4 @@ func (e *Engine) filter(ctx context.Context, s crm.Subject, a crm.Action, entity
 		f.masks[group] = and(shown, not(withheld))
 	}
 	return f, nil
-}
-
-// masking reports whether groups may be shown masked at all. What is written,
-// and what leaves for another instance, is whole or absent.
-func masking(s crm.Subject, a crm.Action) bool {
-	return a == crm.ActionRead && s.Kind != crm.KindInstance
 }

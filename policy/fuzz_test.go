@@ -49,8 +49,8 @@ func FuzzRule(f *testing.F) {
 		}
 		var a policy.Args
 		texts := []string{filter.Where(&a), filter.Reveals("core", &a)}
-		include, exclude := filter.Branches(&a)
-		for _, sql := range append(append(texts, exclude), include...) {
+		include, unclosed := filter.Branches(&a)
+		for _, sql := range append(append(texts, unclosed), include...) {
 			if strings.TrimSpace(sql) == "" || !sqlText.MatchString(sql) || strings.Count(sql, "(") != strings.Count(sql, ")") {
 				t.Errorf("%q became %q", body, sql)
 			}

@@ -198,10 +198,10 @@ func (db rows) answers(ctx context.Context, entity string, f policy.Filter, at *
 	return out, nil
 }
 
-// branches reads by the UNION plan.
+// branches reads by the UNION plan, as for many rows.
 func (db rows) branches(ctx context.Context, entity string, f policy.Filter, at *policy.Moment) ([]string, error) {
-	a := policy.NewArgs(at)
-	include, exclude := f.Branches(a)
+	a := policy.NewArgs(at).ForMany()
+	include, unclosed := f.Branches(a)
 	if len(include) == 0 {
 		return []string{}, nil
 	}
@@ -209,7 +209,7 @@ func (db rows) branches(ctx context.Context, entity string, f policy.Filter, at 
 	for _, b := range include {
 		selects = append(selects, "select r.id from record."+entity+" r where "+b)
 	}
-	sql := atNoon("select r.id::text from record." + entity + " r where r.id in (" + strings.Join(selects, " union ") + ") and (" + exclude + ") is not true order by 1")
+	sql := atNoon("select r.id::text from record." + entity + " r where r.id in (" + strings.Join(selects, " union ") + ") and " + unclosed + " order by 1")
 	rs, err := db.conn.Query(ctx, sql, a.Values()...)
 	if err != nil {
 		return nil, fmt.Errorf("%w\n%s", err, sql)

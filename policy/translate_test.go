@@ -280,9 +280,9 @@ func TestRefusesToUnfoldTooFar(t *testing.T) {
 func TestZeroFilterShowsNothing(t *testing.T) {
 	var f policy.Filter
 	var a policy.Args
-	include, exclude := f.Branches(&a)
-	got := []any{f.Where(&a), f.Reveals("core", &a), include, exclude, a.Values()}
-	if diff := cmp.Diff([]any{"false", "false", []string(nil), "true", []any(nil)}, got); diff != "" {
+	include, unclosed := f.Branches(&a)
+	got := []any{f.Where(&a), f.Reveals("core", &a), include, unclosed, a.Values()}
+	if diff := cmp.Diff([]any{"false", "false", []string(nil), "false", []any(nil)}, got); diff != "" {
 		t.Error(diff)
 	}
 }

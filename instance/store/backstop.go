@@ -56,9 +56,9 @@ func (d doorway) open(s *Store) string {
 
 const closeDoorSQL = "select set_config('role', 'none', true)"
 
-// openAlike steps through and fixes the plan, in one statement.
-func (d doorway) openAlike(s *Store) string {
-	return samePlanSQL + ", " + strings.TrimPrefix(d.open(s), "select ")
+// openPlanned steps through and says how to plan, in one statement.
+func (d doorway) openPlanned(s *Store, planSQL string) string {
+	return planSQL + ", " + strings.TrimPrefix(d.open(s), "select ")
 }
 
 // door is q behind the door: each statement or batch sent through it steps in
@@ -92,8 +92,8 @@ type behind struct {
 }
 
 func (d behind) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
-	if len(b.QueuedQueries) > 0 && b.QueuedQueries[0].SQL == samePlanSQL {
-		b.QueuedQueries[0].SQL = d.by.openAlike(d.s)
+	if len(b.QueuedQueries) > 0 && (b.QueuedQueries[0].SQL == samePlanSQL || b.QueuedQueries[0].SQL == ownPlanSQL) {
+		b.QueuedQueries[0].SQL = d.by.openPlanned(d.s, b.QueuedQueries[0].SQL)
 		if d.inTx {
 			b.Queue(closeDoorSQL)
 		}

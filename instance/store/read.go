@@ -50,19 +50,23 @@ type listing struct {
 	args  *policy.Args
 	order order
 	limit int
+	plan  string // which plan it has
 	sql   string
 	shown *showing
 }
 
 // listing writes the statement of a page in the given shape.
 func (s *Store) listing(t *table, r Read, shape shape) (listing, error) {
-	l := listing{t: t, args: &policy.Args{}, limit: min(max(r.Limit, 1), maxPage)}
+	l := listing{t: t, args: &policy.Args{}, limit: min(max(r.Limit, 1), maxPage), plan: planSQL(r)}
+	if r.IDs == nil {
+		l.args.ForMany()
+	}
 	p := newProjection(t, r.Filter, l.args)
 	var err error
 	if l.order, err = newOrder(p, r.Sort); err != nil {
 		return l, err
 	}
-	wanted, err := s.wanted(p, r, l.order)
+	wanted, err := s.wanted(p, r, l.order, shape == unionOfGrounds)
 	if err != nil {
 		return l, err
 	}
@@ -92,8 +96,19 @@ func (s *Store) listing(t *table, r Read, shape shape) (listing, error) {
 
 func alias(i int) string { return "k" + strconv.Itoa(i) }
 
-// wanted is the SQL of what the caller asks for.
-func (s *Store) wanted(p *projection, r Read, o order) (string, error) {
+// planSQL says which plan a read of many rows has. A filter of the caller's is
+// planned for its values: what share of the table it selects, no rule of thumb
+// knows.
+func planSQL(r Read) string {
+	if r.Where != nil && r.IDs == nil {
+		return ownPlanSQL
+	}
+	return samePlanSQL
+}
+
+// wanted is the SQL of what the caller asks for. Driven says that the grounds
+// drive the plan.
+func (s *Store) wanted(p *projection, r Read, o order, driven bool) (string, error) {
 	wanted := []string{"true"}
 	if r.Where != nil {
 		c, err := p.condition(r.Where, false)
@@ -110,7 +125,13 @@ func (s *Store) wanted(p *projection, r Read, o order) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		wanted = append(wanted, o.after(p, at))
+		// "is true" hides it from the planner, who takes any position for a third of
+		// the table: no index but the order's own is worth following for it.
+		behind := o.after(p, at)
+		if driven {
+			behind += " is true"
+		}
+		wanted = append(wanted, behind)
 	}
 	return strings.Join(wanted, " and "), nil
 }
@@ -119,7 +140,7 @@ func (s *Store) wanted(p *projection, r Read, o order) (string, error) {
 // by, each row once. The grounds are limited together, not one by one: a limit
 // would tempt the planner into walking the whole table in order.
 func (p *projection) union(o order, wanted string) string {
-	include, exclude := p.f.Branches(p.args)
+	include, unclosed := p.f.Branches(p.args)
 	if len(include) == 0 {
 		include = []string{"false"}
 	}
@@ -129,7 +150,7 @@ func (p *projection) union(o order, wanted string) string {
 	}
 	parts := make([]string, len(include))
 	for i, ground := range include {
-		parts[i] = selected + " from " + p.t.live + " r where (" + ground + ") and (" + exclude + ") is not true and " + wanted
+		parts[i] = selected + " from " + p.t.live + " r where (" + ground + ") and " + unclosed + " and " + wanted
 	}
 	return strings.Join(parts, " union ")
 }
@@ -141,7 +162,7 @@ func (s *Store) page(ctx context.Context, q queries, l listing) (Page, error) {
 	var last position
 	more := false
 	batch := &pgx.Batch{}
-	batch.Queue(samePlanSQL)
+	batch.Queue(l.plan)
 	batch.Queue(l.sql, l.args.Values()...).Query(func(rows pgx.Rows) error {
 		values := make([]*string, len(l.order.keys))
 		row := l.t.scanner(append(l.shown.targets(), pointers(values)...)...)
@@ -201,10 +222,10 @@ func (s *Store) get(ctx context.Context, q queries, r Read) (Page, error) {
 	if err != nil {
 		return Page{}, err
 	}
-	l := listing{t: t, args: &policy.Args{}, limit: len(r.IDs)}
+	l := listing{t: t, args: &policy.Args{}, limit: len(r.IDs), plan: samePlanSQL}
 	p := newProjection(t, r.Filter, l.args)
 	r.Cursor = ""
-	wanted, err := s.wanted(p, Read{Where: r.Where, IDs: append([]crm.RecordID{}, r.IDs...)}, l.order)
+	wanted, err := s.wanted(p, Read{Where: r.Where, IDs: append([]crm.RecordID{}, r.IDs...)}, l.order, false)
 	if err != nil {
 		return Page{}, err
 	}
@@ -253,23 +274,23 @@ func (s *Store) all(ctx context.Context, r Read, what string, each func(pgx.Rows
 		return 0, err
 	}
 	r.Cursor = ""
-	args := &policy.Args{}
+	args := (&policy.Args{}).ForMany()
 	p := newProjection(t, r.Filter, args)
-	wanted, err := s.wanted(p, r, order{})
+	wanted, err := s.wanted(p, r, order{}, false)
 	if err != nil {
 		return 0, err
 	}
 	sql := "select " + what + " from " + t.live + " r where (" + p.f.Where(args) + ") and " + wanted
 	if r.IDs == nil && s.estimate(ctx, t, r.Filter).forAll() == unionOfGrounds {
-		args = &policy.Args{}
+		args = (&policy.Args{}).ForMany()
 		p = newProjection(t, r.Filter, args)
-		if wanted, err = s.wanted(p, r, order{}); err != nil {
+		if wanted, err = s.wanted(p, r, order{}, false); err != nil {
 			return 0, err
 		}
 		sql = "select " + what + " from (" + p.union(order{}, wanted) + ") r"
 	}
 	batch := &pgx.Batch{}
-	batch.Queue(samePlanSQL)
+	batch.Queue(planSQL(r))
 	batch.Queue(sql, args.Values()...).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
 			if err := each(rows); err != nil {

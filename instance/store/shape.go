@@ -63,7 +63,7 @@ func (e estimate) forPage(byID bool) shape {
 
 // forAll is the shape of a statement that needs all visible rows.
 func (e estimate) forAll() shape {
-	if e.visible < 0.4 {
+	if e.visible < 0.2 {
 		return unionOfGrounds
 	}
 	return oneScan

@@ -14,7 +14,7 @@ func TestShapeOfAPage(t *testing.T) {
 		"a rep, rows together":               {estimate{rows: 1e5, visible: 0.05, together: true}, true, unionOfGrounds},
 		"a manager":                          {estimate{rows: 1e5, visible: 0.2}, true, oneScan},
 		"a manager, rows together":           {estimate{rows: 1e5, visible: 0.2, together: true}, true, oneScan},
-		"a manager, sorted by a field":       {estimate{rows: 1e5, visible: 0.2}, false, unionOfGrounds},
+		"a manager, sorted by a field":       {estimate{rows: 1e5, visible: 0.15}, false, unionOfGrounds},
 		"a director, sorted by a field":      {estimate{rows: 1e5, visible: 0.9}, false, oneScan},
 		"an estimate that failed":            {estimate{visible: 1}, true, oneScan},
 	} {

@@ -222,9 +222,13 @@ type queries interface {
 }
 
 // samePlanSQL lets the statements behind it in a batch keep one plan for all
-// values. The store has chosen a shape that is right for the subject; planning
-// a policy's dozen subqueries anew would cost more than running them.
-const samePlanSQL = "select set_config('plan_cache_mode', 'force_generic_plan', true)"
+// values: planning a policy's dozen subqueries anew would cost more than running
+// them. The store has chosen a shape that is right for the subject. ownPlanSQL
+// has them planned for the values at hand.
+const (
+	samePlanSQL = "select set_config('plan_cache_mode', 'force_generic_plan', true)"
+	ownPlanSQL  = "select set_config('plan_cache_mode', 'force_custom_plan', true)"
+)
 
 // stampSQL reads the stamp, which also moves by itself when the boundary of a
 // fact that subjects are made of passes (migration 00002).
