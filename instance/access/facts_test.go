@@ -90,7 +90,7 @@ func TestJudgement(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if lasts := g.To.Sub(g.From); lasts != crm.DefaultGrant || g.By != "rep.west@amer" || g.Groups[0] != "core" || len(g.Groups) != 1 {
+	if lasts := g.To.Sub(g.From); lasts != 30*24*time.Hour || g.By != "rep.west@amer" || g.Groups[0] != "core" || len(g.Groups) != 1 {
 		t.Errorf("given %+v for %s", g, lasts)
 	}
 	t.Run("opens no more than its giver sees", func(t *testing.T) {

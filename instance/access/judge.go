@@ -6,11 +6,8 @@ import (
 
 	"meridian/instance/crm"
 	"meridian/instance/store"
+	"meridian/policy"
 )
-
-// roleOfficer is the role that no judgement may close anything to: who
-// supervises access cannot be shut out of what they supervise.
-const roleOfficer = "officer"
 
 // Judge records the caller's judgement about a record they can read. It opens
 // no more than its giver can see.
@@ -29,7 +26,7 @@ func (d *Door) Judge(ctx context.Context, c crm.Caller, g crm.Grant) (crm.Grant,
 		if err != nil {
 			return 0, err
 		}
-		g, err := d.judgement(ctx, c, g, rec)
+		g, err := d.judgement(ctx, a, g, rec)
 		if err != nil {
 			return 0, err
 		}
@@ -70,17 +67,21 @@ func (p *plan) judgeable(ctx context.Context, g crm.Grant) (crm.Record, error) {
 }
 
 // judgement fills in what a grant leaves open and checks what it says.
-func (d *Door) judgement(ctx context.Context, c crm.Caller, g crm.Grant, rec crm.Record) (crm.Grant, error) {
+func (d *Door) judgement(ctx context.Context, a asking, g crm.Grant, rec crm.Record) (crm.Grant, error) {
 	_, now, err := d.store.Stamp(ctx)
 	if err != nil {
 		return g, err
 	}
-	g.By, g.Ended = c.Subject, false
+	usual, _, err := a.engine.Judgements(ctx)
+	if err != nil {
+		return g, err
+	}
+	g.By, g.Ended = a.subject.ID, false
 	if g.From.IsZero() {
 		g.From = now
 	}
 	if g.To.IsZero() {
-		g.To = g.From.Add(crm.DefaultGrant)
+		g.To = g.From.Add(usual)
 	}
 	g.Reason = strings.TrimSpace(g.Reason)
 	if err := g.Validate(); err != nil {
@@ -101,27 +102,29 @@ func (d *Door) judgement(ctx context.Context, c crm.Caller, g crm.Grant, rec crm
 			return g, err
 		}
 	}
-	return g, d.knowsKey(ctx, g)
+	return g, d.mayJudge(ctx, a, g)
 }
 
-// knowsKey refuses a judgement about nobody, or one that shuts out an officer.
-func (d *Door) knowsKey(ctx context.Context, g crm.Grant) error {
+// mayJudge refuses a judgement about nobody, and one that the limits in policy
+// refuse.
+func (d *Door) mayJudge(ctx context.Context, a asking, g crm.Grant) error {
+	j := policy.Judgement{Kind: g.Kind, Lasts: g.To.Sub(g.From), Groups: g.Groups, Own: g.Key == "s:"+string(g.By)}
+	var err error
 	if department, ok := strings.CutPrefix(g.Key, "d:"); ok {
-		return d.knowsDepartment(ctx, "with", department)
+		if err = d.knowsDepartment(ctx, "with", department); err == nil {
+			j.Roles, err = d.store.DepartmentRoles(ctx, department)
+		}
+	} else {
+		subject, known := strings.TrimPrefix(g.Key, "s:"), false
+		if j.Roles, known, err = d.store.SubjectRoles(ctx, crm.SubjectID(subject)); err == nil && !known &&
+			(!strings.Contains(subject, "@") || strings.HasSuffix(subject, "@"+d.instance)) {
+			err = crm.FieldErrorf("with", "this instance knows no subject %q", subject)
+		}
 	}
-	subject := strings.TrimPrefix(g.Key, "s:")
-	exists, officer, err := d.store.Holds(ctx, crm.SubjectID(subject), roleOfficer)
-	switch {
-	case err != nil:
-		return err
-	case !exists && (!strings.Contains(subject, "@") || strings.HasSuffix(subject, "@"+d.instance)):
-		return crm.FieldErrorf("with", "this instance knows no subject %q", subject)
-	case officer && g.Kind == crm.GrantWithhold:
-		err := crm.Errorf(crm.Denied, "nothing is withheld from officers; they supervise access")
-		err.Field = "with"
+	if err != nil {
 		return err
 	}
-	return nil
+	return a.engine.MayJudge(ctx, a.subject, j)
 }
 
 // ListGrants lists the judgements in force or to come about a record the
@@ -199,13 +202,10 @@ func (d *Door) EndGrant(ctx context.Context, c crm.Caller, id, reason string) (c
 	var ended crm.Grant
 	_, err := d.under(ctx, c, func(ctx context.Context, a asking) (int64, error) {
 		g, err := d.store.Grant(ctx, id)
-		if crm.KindOf(err) == crm.NotFound {
-			return 0, absent()
-		}
-		if err != nil {
+		if err != nil && crm.KindOf(err) != crm.NotFound {
 			return 0, err
 		}
-		if err := d.mayEnd(ctx, a, g); err != nil {
+		if err := d.mayEnd(ctx, a, g, err == nil); err != nil {
 			return 0, err
 		}
 		return a.subject.Stamp, d.recordFact(ctx, a, func(ctx context.Context, tx *store.Tx) (_ store.Decision, err error) {
@@ -217,21 +217,33 @@ func (d *Door) EndGrant(ctx context.Context, c crm.Caller, id, reason string) (c
 }
 
 // mayEnd says whether the caller may end a grant. Who cannot read its record
-// does not hear that it exists.
-func (d *Door) mayEnd(ctx context.Context, a asking, g crm.Grant) error {
-	if g.By == a.caller.Subject {
+// does not hear that it exists: a grant that is not there takes the statements
+// of one about a hidden record, of whichever entity (I4).
+func (d *Door) mayEnd(ctx context.Context, a asking, g crm.Grant, exists bool) error {
+	if exists && g.By == a.caller.Subject {
 		return nil
 	}
 	permitted, err := a.engine.Permit(ctx, a.subject, "agreement.write")
-	if err != nil || permitted {
+	switch {
+	case err != nil:
 		return err
+	case permitted && exists:
+		return nil
+	case permitted:
+		return absent()
+	case !exists:
+		g.Record = crm.NewRecordID()
 	}
-	def, err := d.definition(g.Entity)
-	if err != nil {
-		return err
+	sees := false
+	for _, def := range d.store.Definitions() {
+		_, err := d.about(ctx, a, def, g.Record, "agreement.read")
+		if err != nil && crm.KindOf(err) != crm.NotFound {
+			return err
+		}
+		sees = sees || err == nil && def.Entity == g.Entity
 	}
-	if _, err := d.about(ctx, a, def, g.Record, "agreement.read"); err != nil {
-		return err
+	if !sees {
+		return absent()
 	}
 	return crm.Errorf(crm.Denied, "the judgement is a colleague's; they or an officer can end it")
 }

@@ -66,9 +66,6 @@ const (
 	GrantWithhold GrantKind = "withhold"
 )
 
-// DefaultGrant is how long a grant holds when its giver names no end.
-const DefaultGrant = 30 * 24 * time.Hour
-
 // Grant is one employee's judgement about one record: share it with, or
 // withhold it from, a colleague or a department.
 type Grant struct {

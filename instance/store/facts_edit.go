@@ -69,8 +69,8 @@ func (e Edit) about() (factTable, string, error) {
 	return subjectFacts, word([]string{e.ID}), nil
 }
 
-// what names the fact for people.
-func (e Edit) what() string {
+// What names the fact for people.
+func (e Edit) What() string {
 	switch {
 	case e.On != "":
 		return fmt.Sprintf("relationship of %s on %s", e.ID, e.On)
@@ -101,7 +101,7 @@ func (t *Tx) Edit(ctx context.Context, edits []Edit, by crm.SubjectID, reason st
 		}
 		e.From, e.To = e.From.UTC().Truncate(time.Microsecond), e.To.UTC().Truncate(time.Microsecond)
 		if !e.From.Before(e.To) {
-			return nil, at(i, crm.FieldErrorf("to", "%s: the change ends before it begins; give a later end", e.what()))
+			return nil, at(i, crm.FieldErrorf("to", "%s: the change ends before it begins; give a later end", e.What()))
 		}
 		if e.From.Before(horizon) {
 			horizon = e.From
@@ -187,7 +187,7 @@ func (s *sheet) apply(ctx context.Context, e Edit) error {
 		return nil
 	case EditEnd, EditUnassign, EditUnrelate:
 		if len(there) == 0 {
-			return crm.FieldErrorf("id", "there is no %s then; `meridian fact list` shows what is there", e.what())
+			return crm.FieldErrorf("id", "there is no %s then; `meridian fact list` shows what is there", e.What())
 		}
 		s.after[table.name][key] = line.cut(e.From, e.To, s.act, all)
 		return nil
@@ -198,7 +198,7 @@ func (s *sheet) apply(ctx context.Context, e Edit) error {
 		}
 		content := word(values)
 		if len(there) > 0 && (e.Do == EditAdd || len(there) == 1 && there[0].content == content && !e.From.Before(there[0].from) && !there[0].to.Before(e.To)) {
-			err := crm.Errorf(crm.Conflict, "%s is there already; change or move it, or begin later", e.what())
+			err := crm.Errorf(crm.Conflict, "%s is there already; change or move it, or begin later", e.What())
 			err.Field = "id"
 			return err
 		}
@@ -206,7 +206,7 @@ func (s *sheet) apply(ctx context.Context, e Edit) error {
 		return nil
 	case EditMove, EditRename, EditChange:
 		if len(there) == 0 || e.From.Before(there[0].from) {
-			return crm.FieldErrorf("id", "there is no %s then; `meridian fact list` shows what is there", e.what())
+			return crm.FieldErrorf("id", "there is no %s then; `meridian fact list` shows what is there", e.What())
 		}
 		for _, was := range there {
 			content, err := e.over(was.content)

@@ -46,7 +46,7 @@ func (e Edit) node(was map[string]any) (map[string]any, error) {
 	case e.Do == EditMove && was["parent"] == "" && e.Kind != "department":
 		return nil, crm.FieldErrorf("id", "%s is the root of its tree and stays there", e.ID)
 	case e.Do != EditMove && e.Name == "":
-		return nil, crm.FieldErrorf("name", "give %s a name that people know it by", e.what())
+		return nil, crm.FieldErrorf("name", "give %s a name that people know it by", e.What())
 	}
 	if e.Do != EditRename {
 		was["parent"] = e.Under
@@ -91,7 +91,7 @@ func (e Edit) subject(was map[string]any) (map[string]any, error) {
 func (e Edit) over(content string) (string, error) {
 	was := map[string]any{}
 	if err := json.Unmarshal([]byte(content), &was); err != nil {
-		return "", fmt.Errorf("content of %s: %w", e.what(), err)
+		return "", fmt.Errorf("content of %s: %w", e.What(), err)
 	}
 	now, err := e.values(was)
 	return word(now), err

@@ -250,13 +250,29 @@ func (s *Store) HasDepartment(ctx context.Context, id string) (has bool, err err
 	return has, pgErr(err, "look up department")
 }
 
-// Holds says whether a subject exists, and whether it has a role.
-func (s *Store) Holds(ctx context.Context, id crm.SubjectID, role string) (exists, holds bool, err error) {
-	err = s.pool.QueryRow(ctx, `select $2 = any (roles) from fact.subject_now where id = $1`, string(id), role).Scan(&holds)
+// SubjectRoles are a subject's roles; false if this instance does not know them.
+func (s *Store) SubjectRoles(ctx context.Context, id crm.SubjectID) (roles []string, known bool, err error) {
+	err = s.pool.QueryRow(ctx, `select roles from fact.subject_now where id = $1`, string(id)).Scan(&roles)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return false, false, nil
+		return nil, false, nil
 	}
-	return err == nil, holds, pgErr(err, "look up subject")
+	return roles, err == nil, pgErr(err, "look up subject")
+}
+
+// DepartmentRoles are the roles that some member of a department has. Members
+// of the departments below are its members.
+func (s *Store) DepartmentRoles(ctx context.Context, id string) ([]string, error) {
+	rows, err := s.pool.Query(ctx, `
+		with recursive below(id) as (
+		  select $1::text union select d.id from fact.department_now d join below b on d.parent = b.id)
+		select distinct unnest(s.roles) role from below b
+		join fact.assignment_now a on a.tree = 'department' and a.node = b.id
+		join fact.subject_now s on s.id = a.subject order by role`, id)
+	if err != nil {
+		return nil, pgErr(err, "look up a department's roles")
+	}
+	roles, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	return roles, pgErr(err, "look up a department's roles")
 }
 
 // Contract is a contract as this instance signed it; false if it is not in

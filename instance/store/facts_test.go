@@ -408,13 +408,17 @@ func TestPlacesAndRoles(t *testing.T) {
 	if territory, segment, err := w.Placed(ctx, "US-CA", "Nowhere"); !territory || segment || err != nil {
 		t.Error(territory, segment, err)
 	}
-	if exists, holds, err := w.Holds(ctx, "clerk", "ops"); !exists || !holds || err != nil {
-		t.Error(exists, holds, err)
+	if roles, known, err := w.SubjectRoles(ctx, "clerk"); !slices.Equal(roles, []string{"loader", "ops"}) || !known || err != nil {
+		t.Error(roles, known, err)
 	}
-	if exists, holds, err := w.Holds(ctx, "rep", "officer"); !exists || holds || err != nil {
-		t.Error(exists, holds, err)
+	if _, known, err := w.SubjectRoles(ctx, "nobody"); known || err != nil {
+		t.Error(known, err)
 	}
-	if exists, _, err := w.Holds(ctx, "nobody", "ops"); exists || err != nil {
-		t.Error(exists, err)
+	// Members of west are members of sales above it, and not the other way round.
+	if roles, err := w.DepartmentRoles(ctx, "sales"); !slices.Equal(roles, []string{"rep"}) || err != nil {
+		t.Error(roles, err)
+	}
+	if roles, err := w.DepartmentRoles(ctx, "legal"); len(roles) != 0 || err != nil {
+		t.Error(roles, err)
 	}
 }

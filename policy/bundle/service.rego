@@ -6,7 +6,7 @@ role_permissions := {
 		"policy.propose", "policy.approve", "policy.activate", "policy.deny",
 		"agreement.read", "agreement.write", "policy.read", "policy.test", "explain.any", "audit.read",
 		"policy.impact", "audit.past",
-		"exchange.read", "plugin.read", "load.read", "instance.read",
+		"fact.read", "fact.write", "exchange.read", "plugin.read", "load.read", "instance.read",
 	},
 	"ops": {"exchange.read", "plugin.read", "load.read", "instance.read", "load.run"},
 	"integrator": {"exchange.read", "plugin.read", "load.read", "instance.read"},
