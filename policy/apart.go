@@ -17,7 +17,8 @@ func Apart(before, after Filter, b, a *Args) []string {
 	d.terms(alternatives(before.opened()), alternatives(after.opened()))
 	d.terms(alternatives(before.closed()), alternatives(after.closed()))
 	for _, shown := range [][2]map[string]expr{{before.reveals, after.reveals}, {before.masks, after.masks}} {
-		groups := maps.Clone(shown[0])
+		groups := map[string]expr{}
+		maps.Copy(groups, shown[0])
 		maps.Copy(groups, shown[1])
 		for _, group := range slices.Sorted(maps.Keys(groups)) {
 			d.groups(after, orNothing(shown[0][group]), orNothing(shown[1][group]))

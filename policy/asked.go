@@ -7,39 +7,52 @@ import (
 	"meridian/instance/crm"
 
 	"github.com/open-policy-agent/opa/v1/ast"
-	"github.com/open-policy-agent/opa/v1/rego"
 )
 
 // asked is one question that a filter answers: what may a subject's action
 // reach in an entity.
 type asked struct {
-	entity string
-	fields row // of the entity
-	ask    *ast.Term
-	areas  []fact
-	pool   *pool
+	engine  *Engine
+	entity  string
+	action  crm.Action
+	subject map[string]any // by the names that rules use
+	areas   []known
+	pool    *pool
+}
+
+// known is a fact that is known when a filter is made, by the names that rules
+// use; its values are nil for no fact.
+type known struct {
+	id     string
+	values map[string]any
 }
 
 func (e *Engine) asked(s crm.Subject, a crm.Action, entity string) *asked {
-	return &asked{entity: entity, fields: e.fields[entity], ask: askTerm(s, a, entity), areas: areaFacts(s), pool: &pool{}}
+	return &asked{engine: e, entity: entity, action: a, subject: subjectValues(s), areas: areaValues(s), pool: &pool{}}
 }
 
-// known are the facts that a ground is asked about one by one; a ground whose
-// facts only the database knows, or that has none, is asked once without.
-func (q *asked) known(g ground) []fact {
+// masking reports whether groups may be shown masked at all. What is written,
+// and what leaves for another instance, is whole or absent.
+func (q *asked) masking() bool {
+	return q.action == crm.ActionRead && q.subject["kind"] != string(crm.KindInstance)
+}
+
+// facts are those that a ground is asked about one by one; a ground whose facts
+// only the database knows, or that has none, is asked once without.
+func (q *asked) facts(g ground) []known {
 	if g.areas {
 		return q.areas
 	}
-	return []fact{{}}
+	return []known{{}}
 }
 
 // opening is a ground that may open a record, for one fact where facts are
 // known.
 type opening struct {
 	ground
-	fact *ast.Term // nil unless the ground's facts are known
-	cond expr      // on the record and, if only the database knows the ground's facts, on one fact row
-	over expr      // cond over all such rows
+	fact known
+	cond expr // on the record and, if only the database knows the ground's facts, on one fact row
+	over expr // cond over all such rows
 }
 
 // over quantifies the facts of a condition that only the database knows.
@@ -61,7 +74,7 @@ func (q *asked) shown(ctx context.Context, openings []opening, group string, whi
 			everywhere = false
 			continue
 		}
-		cond, err := q.residual(ctx, o.ground, f, o.fact, ast.StringTerm(group))
+		cond, err := q.residual(ctx, o.ground, f, o.fact, group)
 		switch {
 		case err != nil:
 			return nil, err
@@ -80,12 +93,14 @@ func (q *asked) shown(ctx context.Context, openings []opening, group string, whi
 
 // residual is what a function of the ground says of a row that only the
 // database knows.
-func (q *asked) residual(ctx context.Context, g ground, f *function, fact, group *ast.Term) (expr, error) {
-	pq, err := f.partial.Partial(ctx, rego.EvalParsedInput(input{ask: q.ask, fact: fact, group: group}.object()))
-	if err = interrupted(ctx, err); err != nil {
+func (q *asked) residual(ctx context.Context, g ground, f *function, fact known, group string) (expr, error) {
+	pq, err := q.partial(ctx, f, fact, group)
+	if err != nil {
 		return nil, fmt.Errorf("ground %s: %w", g.name, err)
 	}
-	x, err := newTranslator(g.facts, q.entity, q.fields, q.pool).translate(pq)
+	t := newTranslator(g.facts, q.entity, q.engine.fields[q.entity], q.pool)
+	t.standsFor = func(path string) any { return q.value(path, fact, group) }
+	x, err := t.translate(pq)
 	if err != nil {
 		return nil, fmt.Errorf("ground %s does not translate: %w", g.name, err)
 	}
@@ -116,4 +131,9 @@ func (in input) object() ast.Object {
 		}
 	}
 	return ast.NewObject(pairs...)
+}
+
+// askTerm is who asks and for what.
+func (q *asked) askTerm() *ast.Term {
+	return object("subject", objectTerm(q.subject), "action", ast.StringTerm(string(q.action)), "entity", ast.StringTerm(q.entity))
 }

@@ -25,8 +25,8 @@ func (e *Engine) ByGround(ctx context.Context, s crm.Subject, a crm.Action, enti
 	var closes []expr
 	for _, g := range e.grounds {
 		var any []expr
-		for _, known := range q.known(g) {
-			cond, err := q.residual(ctx, g, g.says, known.row, nil)
+		for _, fact := range q.facts(g) {
+			cond, err := q.residual(ctx, g, g.says, fact, "")
 			if err != nil {
 				return nil, crm.Errorf(crm.Internal, "policy %.12s, ground %s: %w", e.Digest(), g.name, err)
 			}

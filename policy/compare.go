@@ -46,6 +46,8 @@ func (t *translator) call(x *ast.Expr, s scope, depth int) (expr, error) {
 
 func (t *translator) compare(l operand, op string, r operand) (expr, error) {
 	switch {
+	case l.list != nil || r.list != nil:
+		return nil, fmt.Errorf("a list is compared with [] only; use `in` for its elements")
 	case !l.isColumn() && !r.isColumn():
 		return constant(holds(ast.Compare(l.val, r.val), op)), nil
 	case !l.isColumn():
@@ -146,6 +148,7 @@ func (t *translator) emptiness(l operand, op string, r operand) (expr, error) {
 
 // member is `l in r`.
 func (t *translator) member(l, r operand) (expr, error) {
+	var elements []ast.Value
 	if r.isColumn() {
 		if !r.array || l.isColumn() {
 			return nil, fmt.Errorf("only a known value may be sought in a list")
@@ -156,7 +159,12 @@ func (t *translator) member(l, r operand) (expr, error) {
 		}
 		return test{t.pool.add(v, r.kind.cast()), " = any(", r.part, ")"}, nil
 	}
-	var elements []ast.Value
+	if r.list != nil {
+		if !l.isColumn() || l.list != nil {
+			return nil, fmt.Errorf("only a column is sought in a list")
+		}
+		return t.sought(l, r.list)
+	}
 	collect := func(x *ast.Term) { elements = append(elements, x.Value) }
 	switch c := r.val.(type) {
 	case *ast.Array:
@@ -174,6 +182,28 @@ func (t *translator) member(l, r operand) (expr, error) {
 		}
 		return constant(false), nil
 	}
+	return t.among(l, elements)
+}
+
+// sought is whether a column is in a list that a handle stands for.
+func (t *translator) sought(l operand, list []string) (expr, error) {
+	if l.kind == kindText && !l.array && len(list) > 0 {
+		for _, s := range list {
+			if err := storable(s); err != nil {
+				return nil, err
+			}
+		}
+		return test{l.part, " = any(", t.pool.add(list, l.kind.listCast()), ")"}, nil
+	}
+	elements := make([]ast.Value, len(list))
+	for i, s := range list {
+		elements[i] = ast.String(s)
+	}
+	return t.among(l, elements)
+}
+
+// among is whether a column is one of some known values.
+func (t *translator) among(l operand, elements []ast.Value) (expr, error) {
 	if l.array {
 		return nil, fmt.Errorf("a list is not sought in a list")
 	}

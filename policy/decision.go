@@ -40,22 +40,20 @@ func (e *Engine) Explain(ctx context.Context, s crm.Subject, a crm.Action, rec c
 			d, err = Decision{}, crm.Errorf(crm.Internal, "policy %.12s: panic: %v", e.Digest(), p)
 		}
 	}()
+	if err := context.Cause(ctx); err != nil {
+		return Decision{}, crm.Errorf(crm.Internal, "policy %.12s: %w", e.Digest(), err)
+	}
 	d = Decision{Digest: e.Digest()}
 	record, err := e.recordTerm(rec)
 	if err != nil {
 		return Decision{}, err
 	}
 	q, rows := e.asked(s, a, rec.Entity), f.about(rec)
-	in := input{ask: q.ask, record: record, now: instant(now)}
+	in := input{ask: q.askTerm(), record: record, now: instant(now)}
 	shown := map[string]bool{} // by group; false for masked
 	for _, g := range e.grounds {
-		known := rows[g.facts]
-		if g.facts == nil {
-			known = q.known(g)
-		}
-		for _, row := range known {
-			in.fact = row.row
-			applies, err := g.says.holds(ctx, in)
+		for _, row := range q.rows(g, rows) {
+			applies, err := q.holds(ctx, g.says, in, row, "")
 			if err != nil {
 				return Decision{}, crm.Errorf(crm.Internal, "policy %.12s, ground %s: %w", e.Digest(), g.name, err)
 			}
@@ -68,7 +66,7 @@ func (e *Engine) Explain(ctx context.Context, s crm.Subject, a crm.Action, rec c
 				continue
 			}
 			d.Opens = append(d.Opens, reason)
-			if err := g.show(ctx, in, groups, masking(s, a), shown); err != nil {
+			if err := q.show(ctx, g, in, row, groups, shown); err != nil {
 				return Decision{}, crm.Errorf(crm.Internal, "policy %.12s, ground %s: %w", e.Digest(), g.name, err)
 			}
 		}
@@ -88,14 +86,25 @@ func (e *Engine) Explain(ctx context.Context, s crm.Subject, a crm.Action, rec c
 	return d, nil
 }
 
+// rows are the facts that a ground is asked about, one by one.
+func (q *asked) rows(g ground, about map[*facts][]fact) []fact {
+	if g.facts != nil {
+		return about[g.facts]
+	}
+	var rows []fact
+	for _, k := range q.facts(g) {
+		rows = append(rows, fact{id: k.id, known: k})
+	}
+	return rows
+}
+
 // show notes which groups an applying ground shows, whole or masked.
-func (g ground) show(ctx context.Context, in input, groups []string, masking bool, shown map[string]bool) error {
+func (q *asked) show(ctx context.Context, g ground, in input, row fact, groups []string, shown map[string]bool) error {
 	for _, group := range groups {
-		in.group = ast.StringTerm(group)
 		if shown[group] {
 			continue
 		}
-		whole, err := g.reveals.holds(ctx, in)
+		whole, err := q.holds(ctx, g.reveals, in, row, group)
 		if err != nil {
 			return err
 		}
@@ -103,10 +112,10 @@ func (g ground) show(ctx context.Context, in input, groups []string, masking boo
 			shown[group] = true
 			continue
 		}
-		if _, masked := shown[group]; masked || !masking || g.masks == nil {
+		if _, masked := shown[group]; masked || !q.masking() || g.masks == nil {
 			continue
 		}
-		masked, err := g.masks.holds(ctx, in)
+		masked, err := q.holds(ctx, g.masks, in, row, group)
 		if err != nil {
 			return err
 		}
@@ -115,6 +124,27 @@ func (g ground) show(ctx context.Context, in input, groups []string, masking boo
 		}
 	}
 	return nil
+}
+
+// holds evaluates a function on known rows, unless it says the same of every
+// row.
+func (q *asked) holds(ctx context.Context, f *function, in input, row fact, group string) (bool, error) {
+	if pq, err := q.partial(ctx, f, row.known, group); err == nil {
+		if always, never := outcome(pq); always || never {
+			return always, nil
+		}
+	}
+	if group != "" {
+		in.group = ast.StringTerm(group)
+	}
+	if in.fact = row.row; row.known.values != nil {
+		in.fact = objectTerm(row.known.values)
+	}
+	rs, err := f.eval.Eval(ctx, rego.EvalParsedInput(in.object()))
+	if err = interrupted(ctx, err); err != nil {
+		return false, fmt.Errorf("evaluate: %w", err)
+	}
+	return yes(rs), nil
 }
 
 // Permit says whether s holds a service-level permission, one that is not about
@@ -129,15 +159,6 @@ func (e *Engine) Permit(ctx context.Context, s crm.Subject, permission string) (
 	rs, err := e.permit.Eval(ctx, rego.EvalParsedInput(in.Value))
 	if err = interrupted(ctx, err); err != nil {
 		return false, crm.Errorf(crm.Internal, "policy %.12s, permit: %w", e.Digest(), err)
-	}
-	return yes(rs), nil
-}
-
-// holds evaluates the function on known rows.
-func (f *function) holds(ctx context.Context, in input) (bool, error) {
-	rs, err := f.eval.Eval(ctx, rego.EvalParsedInput(in.object()))
-	if err = interrupted(ctx, err); err != nil {
-		return false, fmt.Errorf("evaluate: %w", err)
 	}
 	return yes(rs), nil
 }

@@ -39,8 +39,10 @@ type ground struct {
 // function is one function of the bundle, ready for an unknown row and for a
 // known one.
 type function struct {
-	partial rego.PreparedPartialQuery
-	eval    rego.PreparedEvalQuery
+	partial  rego.PreparedPartialQuery
+	eval     rego.PreparedEvalQuery
+	reads    []string // paths of the known values that partial evaluation depends on
+	outcomes outcomes
 }
 
 // New compiles b strictly. It refuses a bundle any of whose filters does not
@@ -211,7 +213,7 @@ func (d declaration) prepare(ctx context.Context, c *ast.Compiler, name string, 
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return &function{partial, eval}, nil
+	return &function{partial: partial, eval: eval, reads: readsOf(c, "data.meridian.rules."+name, args, argShapes(d.fact, &shape{row: true}))}, nil
 }
 
 // Digest names the bundle.

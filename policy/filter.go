@@ -131,12 +131,15 @@ func (e *Engine) filter(ctx context.Context, s crm.Subject, a crm.Action, entity
 			f, err = Filter{}, fmt.Errorf("panic: %v", p)
 		}
 	}()
+	if err := context.Cause(ctx); err != nil {
+		return Filter{}, err
+	}
 	q := e.asked(s, a, entity)
 	var openings []opening
 	var opens, closes []expr
 	for _, g := range e.grounds {
-		for _, known := range q.known(g) {
-			cond, err := q.residual(ctx, g, g.says, known.row, nil)
+		for _, fact := range q.facts(g) {
+			cond, err := q.residual(ctx, g, g.says, fact, "")
 			if err != nil {
 				return Filter{}, err
 			}
@@ -144,7 +147,7 @@ func (e *Engine) filter(ctx context.Context, s crm.Subject, a crm.Action, entity
 			switch {
 			case cond == constant(false): // never for this subject
 			case g.opens:
-				openings, opens = append(openings, opening{g, known.row, cond, over}), append(opens, over)
+				openings, opens = append(openings, opening{g, fact, cond, over}), append(opens, over)
 			default:
 				closes = append(closes, over)
 			}
@@ -158,7 +161,7 @@ func (e *Engine) filter(ctx context.Context, s crm.Subject, a crm.Action, entity
 			return Filter{}, err
 		}
 		f.reveals[group] = and(shown, not(withheld))
-		if !masking(s, a) {
+		if !q.masking() {
 			continue
 		}
 		if shown, err = q.shown(ctx, openings, group, func(g ground) *function { return g.masks }); err != nil {
@@ -167,10 +170,4 @@ func (e *Engine) filter(ctx context.Context, s crm.Subject, a crm.Action, entity
 		f.masks[group] = and(shown, not(withheld))
 	}
 	return f, nil
-}
-
-// masking reports whether groups may be shown masked at all. What is written,
-// and what leaves for another instance, is whole or absent.
-func masking(s crm.Subject, a crm.Action) bool {
-	return a == crm.ActionRead && s.Kind != crm.KindInstance
 }

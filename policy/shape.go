@@ -15,6 +15,7 @@ type shape struct {
 	fields map[string]*shape // of an object
 	elem   *shape            // of a list
 	row    bool              // only the database knows it: part of a record, a fact, or the time
+	path   string            // of what is known, where it matters
 }
 
 var scalar = &shape{}
@@ -93,6 +94,7 @@ type tracer struct {
 	fields   *shape          // the fields of all entities
 	reads    map[string]bool // those that rules read
 	problems []string
+	follow   func(r *ast.Rule, args []*shape, vars map[ast.Var]*shape) // is told of every rule, if not nil
 }
 
 func (t *tracer) problem(at *ast.Location, format string, args ...any) {
@@ -150,6 +152,9 @@ func (t *tracer) rule(r *ast.Rule, args []*shape) {
 		}
 		return false
 	})
+	if t.follow != nil {
+		t.follow(r, args, vars)
+	}
 	if r.Else != nil {
 		t.rule(r.Else, args)
 	}

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"time"
@@ -10,36 +11,52 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
-// askTerm is who asks and for what, as rules see it.
-func askTerm(s crm.Subject, a crm.Action, entity string) *ast.Term {
-	return object("subject", subjectTerm(s), "action", ast.StringTerm(string(a)), "entity", ast.StringTerm(entity))
+// subjectValues is the subject as rules see it, by the names they use. The
+// reserved id of an absent territory, segment or department is no membership,
+// whatever the facts say.
+func subjectValues(s crm.Subject) map[string]any {
+	return map[string]any{
+		"id": string(s.ID), "kind": string(s.Kind), "instance": s.Instance, "roles": s.Roles, "clearance": s.Clearance,
+		"territories": assigned(s.Territories), "segments": assigned(s.Segments), "all_segments": s.AllSegments,
+		"departments": assigned(s.Departments), "relationships": s.Relationships, "keys": s.Keys, "groups": s.Groups,
+		"jurisdictions": s.Jurisdictions, "purpose": s.Purpose,
+	}
 }
 
-// subjectTerm is the subject as rules see it. The reserved id of an absent
-// territory, segment or department is no membership, whatever the facts say.
-func subjectTerm(s crm.Subject) *ast.Term {
-	relationships := make([]*ast.Term, 0, len(s.Relationships))
-	for _, r := range s.Relationships {
-		if r.Department != crm.Unassigned {
-			relationships = append(relationships, object("department", ast.StringTerm(r.Department), "actions", texts(r.Actions)))
-		}
+func subjectTerm(s crm.Subject) *ast.Term { return objectTerm(subjectValues(s)) }
+
+// objectTerm is an object of values by name.
+func objectTerm(values map[string]any) *ast.Term {
+	kvs := make([][2]*ast.Term, 0, len(values))
+	for name, v := range values {
+		kvs = append(kvs, [2]*ast.Term{ast.StringTerm(name), term(v)})
 	}
-	return object(
-		"id", ast.StringTerm(string(s.ID)),
-		"kind", ast.StringTerm(string(s.Kind)),
-		"instance", ast.StringTerm(s.Instance),
-		"roles", texts(s.Roles),
-		"clearance", number(s.Clearance),
-		"territories", texts(assigned(s.Territories)),
-		"segments", texts(assigned(s.Segments)),
-		"all_segments", ast.BooleanTerm(s.AllSegments),
-		"departments", texts(assigned(s.Departments)),
-		"relationships", ast.ArrayTerm(relationships...),
-		"keys", texts(s.Keys),
-		"groups", texts(s.Groups),
-		"jurisdictions", texts(s.Jurisdictions),
-		"purpose", ast.StringTerm(s.Purpose),
-	)
+	return ast.ObjectTerm(kvs...)
+}
+
+// term is one value of a subject or of an area.
+func term(v any) *ast.Term {
+	switch v := v.(type) {
+	case string:
+		return ast.StringTerm(v)
+	case bool:
+		return ast.BooleanTerm(v)
+	case int:
+		return number(v)
+	case []string:
+		return texts(v)
+	case time.Time:
+		return instant(v)
+	case []crm.Relationship:
+		relationships := make([]*ast.Term, 0, len(v))
+		for _, r := range v {
+			if r.Department != crm.Unassigned {
+				relationships = append(relationships, object("department", ast.StringTerm(r.Department), "actions", texts(r.Actions)))
+			}
+		}
+		return ast.ArrayTerm(relationships...)
+	}
+	panic(fmt.Sprintf("rules see no %T", v))
 }
 
 func assigned(ids []string) []string {
@@ -70,10 +87,11 @@ func object(pairs ...any) *ast.Term {
 	return ast.ObjectTerm(kvs...)
 }
 
-// fact is one fact row as rules see it.
+// fact is one fact about a known record, as rules see it.
 type fact struct {
-	id  string
-	row *ast.Term
+	id    string
+	row   *ast.Term // of a table; nil for none
+	known known     // that came with the subject
 }
 
 // about selects the facts about one record, as factTables correlates them.
@@ -82,7 +100,7 @@ func (f Facts) about(rec crm.Record) map[*facts][]fact {
 	for _, a := range f.Agreements {
 		if a.Account == rec.Account && a.Account != crm.NoAccount { // those about areas come with the subject
 			t := factTables["agreement"]
-			out[t] = append(out[t], fact{a.ID, object(
+			out[t] = append(out[t], fact{id: a.ID, row: object(
 				"account", ast.StringTerm(string(a.Account)),
 				"department", ast.StringTerm(a.Department),
 				"effect", ast.StringTerm(string(a.Effect)),
@@ -96,7 +114,7 @@ func (f Facts) about(rec crm.Record) map[*facts][]fact {
 	for _, g := range f.Grants {
 		if g.Record == rec.ID || rec.Entity != "account" && g.Record == rec.Account {
 			t := factTables["grant"]
-			out[t] = append(out[t], fact{g.ID, object(
+			out[t] = append(out[t], fact{id: g.ID, row: object(
 				"record", ast.StringTerm(string(g.Record)),
 				"kind", ast.StringTerm(string(g.Kind)),
 				"key", ast.StringTerm(g.Key),
@@ -110,27 +128,19 @@ func (f Facts) about(rec crm.Record) map[*facts][]fact {
 	return out
 }
 
-// areaFacts are the agreements about areas that came with the subject. The
+// areaValues are the agreements about areas that came with the subject. The
 // reserved id of an absent territory, segment or department is no area.
-func areaFacts(s crm.Subject) []fact {
-	out := make([]fact, 0, len(s.Areas))
+func areaValues(s crm.Subject) []known {
+	out := make([]known, 0, len(s.Areas))
 	for _, a := range s.Areas {
 		if a.OnDepartment == crm.Unassigned || a.Department == crm.Unassigned {
 			continue
 		}
-		out = append(out, fact{a.ID, object(
-			"department", ast.StringTerm(a.Department),
-			"effect", ast.StringTerm(string(a.Effect)),
-			"actions", texts(a.Actions),
-			"groups", texts(a.Groups),
-			"any_territory", ast.BooleanTerm(a.AnyTerritory),
-			"any_segment", ast.BooleanTerm(a.AnySegment),
-			"territories", texts(assigned(a.Territories)),
-			"segments", texts(assigned(a.Segments)),
-			"on_department", ast.StringTerm(a.OnDepartment),
-			"valid_from", instant(a.From),
-			"valid_to", instant(a.To),
-		)})
+		out = append(out, known{a.ID, map[string]any{
+			"department": a.Department, "effect": string(a.Effect), "actions": a.Actions, "groups": a.Groups,
+			"any_territory": a.AnyTerritory, "any_segment": a.AnySegment, "territories": assigned(a.Territories),
+			"segments": assigned(a.Segments), "on_department": a.OnDepartment, "valid_from": a.From, "valid_to": a.To,
+		}})
 	}
 	return out
 }

@@ -27,6 +27,9 @@ type translator struct {
 	entity string
 	fields row   // of the entity
 	pool   *pool // parameters of the filter so far
+
+	standsFor func(path string) any // the value of a handle; nil where there are none
+
 	rules  map[string][]*ast.Rule
 	bodies int
 }
@@ -221,9 +224,40 @@ type operand struct {
 	column
 	part any       // of a test, if not a constant: a column's SQL or the clock
 	val  ast.Value // the constant
+	list []string  // a known list that is only sought in; val is not nil then, and means nothing
 }
 
 func (o operand) isColumn() bool { return o.val == nil }
+
+// handleOf is the path of a handle.
+func handleOf(v ast.Value) (path string, ok bool) {
+	if a, isList := v.(*ast.Array); isList && a.Len() == 1 {
+		v = a.Elem(0).Value
+	}
+	s, ok := v.(ast.String)
+	if !ok {
+		return "", false
+	}
+	return strings.CutPrefix(string(s), handle)
+}
+
+// given is the value that a handle stands for.
+func (t *translator) given(path string) (operand, error) {
+	if t.standsFor == nil {
+		return operand{}, fmt.Errorf("the text holds a character that no column can hold")
+	}
+	switch v := t.standsFor(path).(type) {
+	case nil:
+		return operand{}, fmt.Errorf("the text holds a character that no column can hold")
+	case []string:
+		if v == nil {
+			v = []string{}
+		}
+		return operand{val: ast.Null{}, list: v}, nil
+	default:
+		return operand{val: term(v).Value}, nil
+	}
+}
 
 func (t *translator) operandOf(term *ast.Term, s scope) (operand, error) {
 	v, err := t.resolve(term, s)
@@ -240,6 +274,9 @@ func (t *translator) operand(v ast.Value) (operand, error) {
 		case ast.Null, ast.Boolean, ast.Number, ast.String, *ast.Array, ast.Set:
 			if !v.IsGround() || holdsReference(v) {
 				return operand{}, fmt.Errorf("a list with a column in it has no SQL form; write the comparisons one by one")
+			}
+			if path, ok := handleOf(v); ok {
+				return t.given(path)
 			}
 			return operand{val: v}, nil
 		}
@@ -312,10 +349,7 @@ func constantOf(v ast.Value, k kind) (any, error) {
 		s := string(x)
 		switch k {
 		case kindText:
-			if strings.ContainsRune(s, 0) || !utf8.ValidString(s) {
-				return nil, fmt.Errorf("the text holds a character that no column can hold")
-			}
-			return s, nil
+			return s, storable(s)
 		case kindUUID:
 			if id, err := crm.ParseRecordID(s); err == nil && string(id) == s {
 				return s, nil
@@ -346,6 +380,14 @@ func constantOf(v ast.Value, k kind) (any, error) {
 		}
 	}
 	return nil, fmt.Errorf("%v cannot be compared with a column of type %s", v, k)
+}
+
+// storable is nil for a text that a column can hold.
+func storable(s string) error {
+	if strings.IndexByte(s, 0) >= 0 || !utf8.ValidString(s) {
+		return fmt.Errorf("the text holds a character that no column can hold")
+	}
+	return nil
 }
 
 // maxDigits is how many digits of a decimal Rego tells apart for certain: it
