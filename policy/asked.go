@@ -134,6 +134,6 @@ func (in input) object() ast.Object {
 }
 
 // askTerm is who asks and for what.
-func (q *asked) askTerm() *ast.Term {
-	return object("subject", objectTerm(q.subject), "action", ast.StringTerm(string(q.action)), "entity", ast.StringTerm(q.entity))
+func (q *asked) askTerm(subject *ast.Term) *ast.Term {
+	return object("subject", subject, "action", ast.StringTerm(string(q.action)), "entity", ast.StringTerm(q.entity))
 }

@@ -2,104 +2,124 @@ package policy
 
 import (
 	"container/list"
-	"crypto/sha256"
-	"encoding/binary"
-	"strconv"
+	"slices"
+	"strings"
 	"sync"
-	"time"
 
 	"meridian/instance/crm"
+
+	"github.com/open-policy-agent/opa/v1/ast"
 )
 
-// cacheSize bounds the filters kept. A filter of a subject of two thousand
+// peopleKept bounds the subjects whose filters are kept. One of two thousand
 // territories holds some 40 kB.
-const cacheSize = 2048
+const peopleKept = 1024
 
-// key names a filter within one bundle. It holds a digest of the whole subject
-// beside its id, so that two subjects never share a filter because of how they
+// question is what a filter answers about one subject.
+type question struct {
+	action         crm.Action
+	entity, groups string
+}
+
+func questionOf(a crm.Action, entity string, groups []string) question {
+	return question{a, entity, strings.Join(groups, "\x00")}
+}
+
+// person is a subject as it was loaded, with what was made of it.
+type person struct {
+	subject crm.Subject // a copy of our own
+	term    func() *ast.Term
+	mu      sync.Mutex
+	filters map[question]Filter
+}
+
+func (p *person) filter(q question) (Filter, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f, ok := p.filters[q]
+	return f, ok
+}
+
+func (p *person) keep(q question, f Filter) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.filters[q] = f
+}
+
+// people keeps the subjects asked about last. A subject is found again only if
+// all of it is as it was, so that two never share a filter because of how they
 // were loaded. The stamp is no part of it: most changes of facts leave a
-// subject as it was, and translating anew for each would starve everybody
-// while many facts change.
-type key struct {
-	subject crm.SubjectID
-	action  crm.Action
-	entity  string
-	digest  [sha256.Size]byte
-}
-
-func keyOf(s crm.Subject, a crm.Action, entity string, groups []string) key {
-	b := make([]byte, 0, 16*(32+len(s.Territories)+len(s.Segments)))
-	text := func(v string) { // its length first: "ab","c" is not "a","bc"
-		b = append(binary.AppendUvarint(b, uint64(len(v))), v...)
-	}
-	texts := func(vs []string) {
-		b = binary.AppendUvarint(b, uint64(len(vs)))
-		for _, v := range vs {
-			text(v)
-		}
-	}
-	for _, v := range []string{string(s.Kind), s.Instance, strconv.Itoa(s.Clearance), strconv.FormatBool(s.AllSegments), s.Purpose} {
-		text(v)
-	}
-	for _, vs := range [][]string{s.Roles, s.Territories, s.Segments, s.Departments, s.Keys, s.Groups, s.Jurisdictions, groups} {
-		texts(vs)
-	}
-	for _, r := range s.Relationships {
-		text(r.Department)
-		texts(r.Actions)
-	}
-	for _, x := range s.Areas {
-		for _, v := range []string{
-			x.Department, string(x.Effect), strconv.FormatBool(x.AnyTerritory), strconv.FormatBool(x.AnySegment), x.OnDepartment,
-			x.From.UTC().Format(time.RFC3339Nano), x.To.UTC().Format(time.RFC3339Nano),
-		} {
-			text(v)
-		}
-		for _, vs := range [][]string{x.Actions, x.Groups, x.Territories, x.Segments} {
-			texts(vs)
-		}
-	}
-	return key{s.ID, a, entity, sha256.Sum256(b)}
-}
-
-// cache keeps the filters used last.
-type cache struct {
+// subject as it was, and translating anew for each would starve everybody while
+// many facts change.
+type people struct {
 	mu    sync.Mutex
 	size  int
-	order *list.List // of entry, the one used last in front
-	byKey map[key]*list.Element
+	order *list.List // of *person, the one asked about last in front
+	byID  map[crm.SubjectID][]*list.Element
 }
 
-type entry struct {
-	key    key
-	filter Filter
+func newPeople(size int) *people {
+	return &people{size: size, order: list.New(), byID: map[crm.SubjectID][]*list.Element{}}
 }
 
-func newCache(size int) *cache {
-	return &cache{size: size, order: list.New(), byKey: map[key]*list.Element{}}
-}
-
-func (c *cache) get(k key) (Filter, bool) {
+// person finds s, or takes it in.
+func (c *people) person(s crm.Subject) *person {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e, ok := c.byKey[k]
-	if !ok {
-		return Filter{}, false
+	for _, e := range c.byID[s.ID] {
+		if p := e.Value.(*person); alike(p.subject, s) {
+			c.order.MoveToFront(e)
+			return p
+		}
 	}
-	c.order.MoveToFront(e)
-	return e.Value.(entry).filter, true
-}
-
-func (c *cache) put(k key, f Filter) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if _, ok := c.byKey[k]; ok {
-		return
-	}
-	c.byKey[k] = c.order.PushFront(entry{k, f})
+	p := &person{subject: clone(s), filters: map[question]Filter{}}
+	p.term = sync.OnceValue(func() *ast.Term { return subjectTerm(p.subject) })
+	c.byID[s.ID] = append(c.byID[s.ID], c.order.PushFront(p))
 	if c.order.Len() > c.size {
 		oldest := c.order.Back()
-		delete(c.byKey, oldest.Value.(entry).key)
 		c.order.Remove(oldest)
+		id := oldest.Value.(*person).subject.ID
+		if c.byID[id] = slices.DeleteFunc(c.byID[id], func(e *list.Element) bool { return e == oldest }); len(c.byID[id]) == 0 {
+			delete(c.byID, id)
+		}
 	}
+	return p
+}
+
+// alike reports whether rules see two subjects alike.
+func alike(a, b crm.Subject) bool {
+	return a.ID == b.ID && a.Kind == b.Kind && a.Instance == b.Instance && a.Clearance == b.Clearance && a.AllSegments == b.AllSegments && a.Purpose == b.Purpose &&
+		slices.Equal(a.Roles, b.Roles) && slices.Equal(a.Territories, b.Territories) && slices.Equal(a.Segments, b.Segments) &&
+		slices.Equal(a.Departments, b.Departments) && slices.Equal(a.Keys, b.Keys) && slices.Equal(a.Groups, b.Groups) &&
+		slices.Equal(a.Jurisdictions, b.Jurisdictions) && slices.EqualFunc(a.Relationships, b.Relationships, sameRelationship) &&
+		slices.EqualFunc(a.Areas, b.Areas, sameArea)
+}
+
+func sameRelationship(a, b crm.Relationship) bool {
+	return a.Department == b.Department && slices.Equal(a.Actions, b.Actions)
+}
+
+func sameArea(a, b crm.Area) bool {
+	return a.ID == b.ID && a.Department == b.Department && a.Effect == b.Effect && a.AnyTerritory == b.AnyTerritory && a.AnySegment == b.AnySegment &&
+		a.OnDepartment == b.OnDepartment && a.From.Equal(b.From) && a.To.Equal(b.To) && slices.Equal(a.Actions, b.Actions) && slices.Equal(a.Groups, b.Groups) &&
+		slices.Equal(a.Territories, b.Territories) && slices.Equal(a.Segments, b.Segments)
+}
+
+// clone is a copy that its giver cannot change.
+func clone(s crm.Subject) crm.Subject {
+	for _, l := range []*[]string{&s.Roles, &s.Territories, &s.Segments, &s.Departments, &s.Keys, &s.Groups, &s.Jurisdictions} {
+		*l = slices.Clone(*l)
+	}
+	s.Relationships = slices.Clone(s.Relationships)
+	for i := range s.Relationships {
+		s.Relationships[i].Actions = slices.Clone(s.Relationships[i].Actions)
+	}
+	s.Areas = slices.Clone(s.Areas)
+	for i := range s.Areas {
+		a := &s.Areas[i]
+		for _, l := range []*[]string{&a.Actions, &a.Groups, &a.Territories, &a.Segments} {
+			*l = slices.Clone(*l)
+		}
+	}
+	return s
 }

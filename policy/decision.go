@@ -48,8 +48,9 @@ func (e *Engine) Explain(ctx context.Context, s crm.Subject, a crm.Action, rec c
 	if err != nil {
 		return Decision{}, err
 	}
-	q, rows := e.asked(s, a, rec.Entity), f.about(rec)
-	in := input{ask: q.askTerm(), record: record, now: instant(now)}
+	p := e.people.person(s)
+	q, rows := e.asked(p.subject, a, rec.Entity), f.about(rec)
+	in := input{ask: q.askTerm(p.term()), record: record, now: instant(now)}
 	shown := map[string]bool{} // by group; false for masked
 	for _, g := range e.grounds {
 		for _, row := range q.rows(g, rows) {

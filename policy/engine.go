@@ -19,7 +19,7 @@ type Engine struct {
 	grounds []ground // those that open first, and those without facts first among them
 	permit  rego.PreparedEvalQuery
 	limits  limits
-	cache   *cache
+	people  *people
 	fields  map[string]row  // by entity
 	reads   map[string]bool // names of the fields that rules read
 }
@@ -100,7 +100,7 @@ func compile(ctx context.Context, b *Bundle, defs []crm.Definition) (e *Engine, 
 	if len(problems) > 0 {
 		return nil, problems
 	}
-	e = &Engine{bundle: b, fields: fields, reads: reads, cache: newCache(cacheSize)}
+	e = &Engine{bundle: b, fields: fields, reads: reads, people: newPeople(peopleKept)}
 	for _, d := range declared {
 		g := ground{name: d.name, text: d.text, opens: d.opens, facts: factTables[d.fact], areas: d.fact == areaFact}
 		var err error

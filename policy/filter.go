@@ -112,16 +112,16 @@ func (f Filter) Same(o Filter) bool {
 // groups. It is cached by bundle, subject, action, entity and groups.
 // An error means no access: nothing may be shown.
 func (e *Engine) Filter(ctx context.Context, s crm.Subject, a crm.Action, entity string, groups []string) (Filter, error) {
-	key := keyOf(s, a, entity, groups)
-	if f, ok := e.cache.get(key); ok {
-		f.stamp = s.Stamp
-		return f, nil
+	p, q := e.people.person(s), questionOf(a, entity, groups)
+	f, ok := p.filter(q)
+	if !ok {
+		var err error
+		if f, err = e.filter(ctx, p.subject, a, entity, groups); err != nil {
+			return Filter{}, crm.Errorf(crm.Internal, "policy %.12s, %s %s: %w", e.Digest(), a, entity, err)
+		}
+		p.keep(q, f)
 	}
-	f, err := e.filter(ctx, s, a, entity, groups)
-	if err != nil {
-		return Filter{}, crm.Errorf(crm.Internal, "policy %.12s, %s %s: %w", e.Digest(), a, entity, err)
-	}
-	e.cache.put(key, f)
+	f.stamp = s.Stamp
 	return f, nil
 }
 
