@@ -193,7 +193,7 @@ func (t *translator) sought(l operand, list []string) (expr, error) {
 				return nil, err
 			}
 		}
-		return test{l.part, " = any(", t.pool.add(list, l.kind.listCast()), ")"}, nil
+		return test{l.part, among{t.pool.add(list, l.kind.listCast())}}, nil
 	}
 	elements := make([]ast.Value, len(list))
 	for i, s := range list {
