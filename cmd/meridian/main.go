@@ -23,10 +23,11 @@ type cli struct {
 	Record    recordCmd    `cmd:"" help:"List, read, create, change and delete records."`
 	Watch     watchCmd     `cmd:"" help:"Show changes as they happen."`
 	Explain   explainCmd   `cmd:"" help:"Say why a record may or may not be seen or changed."`
-	Agreement agreementCmd `cmd:"" help:"Open accounts to departments by agreement, or wall them off."`
+	Agreement agreementCmd `cmd:"" help:"Open accounts or areas to departments by agreement, or wall them off."`
 	Share     shareCmd     `cmd:"" help:"Share a record with a colleague or a department."`
 	Withhold  withholdCmd  `cmd:"" help:"Withhold a record from a colleague or a department."`
 	Grants    grantsCmd    `cmd:"" help:"List and end judgements: what was shared and withheld."`
+	Fact      factCmd      `cmd:"" help:"Who is assigned where, the trees, and departments: show, change, reorganise, look ahead."`
 	Policy    policyCmd    `cmd:"" help:"Test, check, show and evaluate the rules."`
 	Audit     auditCmd     `cmd:"" help:"Who looked at what, and proof that the log of it was not rewritten."`
 	Plugin    pluginCmd    `cmd:"" help:"Plugins of an instance."`

@@ -84,6 +84,7 @@ type clients struct {
 	feed     feedv1connect.FeedServiceClient
 	policy   policyv1connect.PolicyServiceClient
 	audit    policyv1connect.AuditServiceClient
+	facts    policyv1connect.FactServiceClient
 	exchange exchangev1connect.ExchangeServiceClient
 	plugins  pluginv1connect.CatalogServiceClient
 	loads    facadev1connect.LoadServiceClient
@@ -100,6 +101,7 @@ func newClients(base, token string) *clients {
 	c.feed = feedv1connect.NewFeedServiceClient(c.http, c.base, opts)
 	c.policy = policyv1connect.NewPolicyServiceClient(c.http, c.base, opts)
 	c.audit = policyv1connect.NewAuditServiceClient(c.http, c.base, opts)
+	c.facts = policyv1connect.NewFactServiceClient(c.http, c.base, opts)
 	c.exchange = exchangev1connect.NewExchangeServiceClient(c.http, c.base, opts)
 	c.plugins = pluginv1connect.NewCatalogServiceClient(c.http, c.base, opts)
 	c.loads = facadev1connect.NewLoadServiceClient(c.http, c.base, opts)
