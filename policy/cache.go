@@ -92,7 +92,7 @@ func alike(a, b crm.Subject) bool {
 		slices.Equal(a.Roles, b.Roles) && slices.Equal(a.Territories, b.Territories) && slices.Equal(a.Segments, b.Segments) &&
 		slices.Equal(a.Departments, b.Departments) && slices.Equal(a.Keys, b.Keys) && slices.Equal(a.Groups, b.Groups) &&
 		slices.Equal(a.Jurisdictions, b.Jurisdictions) && slices.EqualFunc(a.Relationships, b.Relationships, sameRelationship) &&
-		slices.EqualFunc(a.Areas, b.Areas, sameArea)
+		slices.EqualFunc(a.Areas, b.Areas, sameArea) && slices.EqualFunc(a.Denials, b.Denials, sameDenial)
 }
 
 func sameRelationship(a, b crm.Relationship) bool {
@@ -103,6 +103,10 @@ func sameArea(a, b crm.Area) bool {
 	return a.ID == b.ID && a.Department == b.Department && a.Effect == b.Effect && a.AnyTerritory == b.AnyTerritory && a.AnySegment == b.AnySegment &&
 		a.OnDepartment == b.OnDepartment && a.From.Equal(b.From) && a.To.Equal(b.To) && slices.Equal(a.Actions, b.Actions) && slices.Equal(a.Groups, b.Groups) &&
 		slices.Equal(a.Territories, b.Territories) && slices.Equal(a.Segments, b.Segments)
+}
+
+func sameDenial(a, b crm.Denial) bool {
+	return a.ID == b.ID && a.Account == b.Account && a.AnyPlace == b.AnyPlace && a.From.Equal(b.From) && a.To.Equal(b.To) && slices.Equal(a.Territories, b.Territories)
 }
 
 // clone is a copy that its giver cannot change.
@@ -120,6 +124,10 @@ func clone(s crm.Subject) crm.Subject {
 		for _, l := range []*[]string{&a.Actions, &a.Groups, &a.Territories, &a.Segments} {
 			*l = slices.Clone(*l)
 		}
+	}
+	s.Denials = slices.Clone(s.Denials)
+	for i := range s.Denials {
+		s.Denials[i].Territories = slices.Clone(s.Denials[i].Territories)
 	}
 	return s
 }

@@ -15,7 +15,8 @@ func TestSubjectsAreTheSameInAllTheirParts(t *testing.T) {
 		return crm.Subject{
 			Roles: []string{"rep"}, Territories: []string{"US"}, Segments: []string{"all"}, Departments: []string{"sales"}, Keys: []string{"k"},
 			Groups: []string{"core"}, Jurisdictions: []string{"US"}, Relationships: []crm.Relationship{{Department: "legal", Actions: []string{"read"}}},
-			Areas: []crm.Area{{ID: "a", Actions: []string{"read"}, Groups: []string{"core"}, Territories: []string{"US"}, Segments: []string{"all"}}},
+			Areas:   []crm.Area{{ID: "a", Actions: []string{"read"}, Groups: []string{"core"}, Territories: []string{"US"}, Segments: []string{"all"}}},
+			Denials: []crm.Denial{{ID: "d", Territories: []string{"US"}}},
 		}
 	}
 	whole := made()

@@ -72,6 +72,7 @@ func (e *Engine) Explain(ctx context.Context, s crm.Subject, a crm.Action, rec c
 			}
 		}
 	}
+	d.Closes = append(d.Closes, deniedReasons(s.Denials, rec, now)...)
 	d.Allowed = len(d.Opens) > 0 && len(d.Closes) == 0
 	for _, group := range groups { // in the entity's order
 		whole, some := shown[group]

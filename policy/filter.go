@@ -153,6 +153,7 @@ func (e *Engine) filter(ctx context.Context, s crm.Subject, a crm.Action, entity
 			}
 		}
 	}
+	closes = append(closes, denied(s.Denials, q.pool)...)
 	f = Filter{digest: e.Digest(), stamp: s.Stamp, opens: or(opens...), closes: or(closes...), reveals: map[string]expr{}, masks: map[string]expr{}}
 	for _, group := range groups {
 		withheld := test{q.pool.add(group, string(kindText)), " = any(r.withheld)"} // the origin did not send the group

@@ -28,7 +28,7 @@ var besideTheDoor = strings.Fields(`
 	FactsAbout FactsAboutAt SubjectIDsAt ContractsAt FirstActivation Attribute Edit Facts FactHistory Overridden Expiries Agreements AddAgreement EndAgreement Grants Grant AddGrant EndGrant
 	SealDecisions RemoveDecisions VerifyDecisions LogDecisions Decisions FindDecisions
 	AddBundle Bundle BundlesNamed Shipped Active Activations WasActive LockPolicy Activate Adopt
-	OfficerKeys OfficerKey AddOfficerKey RevokeOfficerKey AddProposal AddSignature Proposals ProposalsNamed Sample TrustKeys
+	OfficerKeys OfficerKey AddOfficerKey RevokeOfficerKey AddProposal AddSignature Proposals ProposalsNamed Sample TrustKeys AddDenial EndDenial Denials
 	FactsAbout FactsAboutAt SubjectIDsAt ContractsAt Attribute Agreements AddAgreement EndAgreement Grants Grant AddGrant EndGrant
 	Givers SharesBy SharesAbout SuspendedGrants SuspendGrant ReinstateGrant Regiven
 	Subject SubjectAt SubjectIDs Receiver ReceiverAt Contracts Contract Placed HasDepartment SubjectRoles DepartmentRoles EnqueueBoundaries

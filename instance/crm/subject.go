@@ -61,6 +61,7 @@ type Subject struct {
 	Jurisdictions []string       `json:"jurisdictions"` // an instance's contract: jurisdictions it may hold; "*" for all
 	Purpose       string         `json:"purpose"`
 	Areas         []Area         `json:"areas"` // agreements about more than one account that name its departments
+	Denials       []Denial       `json:"-"`     // what is closed to the subject for the moment, under whatever bundle
 	Stamp         int64          `json:"-"`     // access stamp the subject was loaded under
 	Bundle        string         `json:"-"`     // digest of the bundle in force under that stamp
 }
@@ -77,4 +78,15 @@ type Area struct {
 	Territories, Segments []string
 	OnDepartment          string // records of this department only; "" for any
 	From, To              time.Time
+}
+
+// Denial closes what it names to the subject until it ends: all of what is set
+// must fit. It is an emergency measure of one officer, and no bundle can open
+// what it closes.
+type Denial struct {
+	ID          string
+	Account     RecordID // "" for any
+	AnyPlace    bool     // Territories is empty
+	Territories []string // with everything below
+	From, To    time.Time
 }

@@ -164,10 +164,14 @@ func (s *Store) EnqueueBoundaries(ctx context.Context) error {
 		batch.Queue(`
 			insert into meridian.outbox (kind, entity, record_id, op)
 			select 'boundary', '', null, 'update' where fact.next_boundary($1) <= $2`, last, now)
+		batch.Queue(`
+			insert into meridian.outbox (kind, entity, record_id, op)
+			select 'boundary', '', null, 'update' where exists (
+			  select from fact.denial where recorded_to = 'infinity' and valid_to > $1 and valid_to <= $2)`, last, now)
 		batch.Queue(`select fact.pass_boundary()`)
 		batch.Queue(`update meridian.boundary_clock set passed = $1`, now)
 		results := t.tx.SendBatch(ctx, batch)
-		for range 3 {
+		for range 4 {
 			tag, err := results.Exec()
 			if err != nil {
 				_ = results.Close() // the transaction is lost anyway

@@ -81,7 +81,7 @@ with recursive
   department(id, parent) as (
     select d.id, d.parent from {department} d join mine on mine.tree = 'department' and mine.node = d.id
     union
-    select p.id, p.parent from {department} p join department c on c.parent = p.id),` + areasSQL("id from department") + `
+    select p.id, p.parent from {department} p join department c on c.parent = p.id),` + areasSQL("id from department") + "," + deniedSQL + `
 select me.kind, me.roles, me.clearance,
   array(select id from territory order by id collate "C"),
   array(select id from segment group by id order by id collate "C"),
@@ -89,7 +89,7 @@ select me.kind, me.roles, me.clearance,
   array(select id from department order by id collate "C"),
   (select coalesce(jsonb_agg(jsonb_build_object('department', r.on_department, 'actions', r.actions) order by r.on_department, r.department), '[]')
      from {relationship} r where r.department in (select id from department)),
-  (select list from area),
+  (select list from area), (select list from denied),
   coalesce((select digest from meridian.activation where {activated} order by seq desc limit 1), ''),
   a.stamp * 2 + (a.boundary <= statement_timestamp())::int
 from meridian.access_stamp a left join me on true`)
@@ -115,9 +115,9 @@ func subjectAt(ctx context.Context, q queries, instance string, id crm.SubjectID
 		subject := crm.Subject{ID: id, Instance: instance}
 		var kind *string
 		var clearance *int
-		var relationships, areas []byte
+		var relationships, areas, denials []byte
 		err := subjectSQL.row(ctx, q, string(id), at).Scan(&kind, &subject.Roles, &clearance, &subject.Territories,
-			&subject.Segments, &subject.AllSegments, &subject.Departments, &relationships, &areas, &subject.Bundle, &subject.Stamp)
+			&subject.Segments, &subject.AllSegments, &subject.Departments, &relationships, &areas, &denials, &subject.Bundle, &subject.Stamp)
 		if err != nil {
 			return crm.Subject{}, false, pgErr(err, "load subject")
 		}
@@ -129,6 +129,9 @@ func subjectAt(ctx context.Context, q queries, instance string, id crm.SubjectID
 		}
 		if err := json.Unmarshal(areas, &subject.Areas); err != nil {
 			return crm.Subject{}, false, fmt.Errorf("areas of a subject: %w", err)
+		}
+		if err := json.Unmarshal(denials, &subject.Denials); err != nil {
+			return crm.Subject{}, false, fmt.Errorf("denials of a subject: %w", err)
 		}
 		subject.Kind, subject.Clearance = crm.SubjectKind(*kind), *clearance
 		subject.Keys = append(subject.Keys, "s:"+string(id))
@@ -151,10 +154,10 @@ with recursive
   segment(id, root) as (
     select s.id, s.parent = '' from {segment} s join c on s.id = any (c.segments)
     union
-    select n.id, false from {segment} n join segment p on n.parent = p.id),` + areasSQL("unnest(c.departments) from c") + `
+    select n.id, false from {segment} n join segment p on n.parent = p.id),` + areasSQL("unnest(c.departments) from c") + "," + deniedSQL + `
 select c.destination, array(select id from territory order by id collate "C"), array(select id from segment group by id order by id collate "C"),
   coalesce((select bool_or(root) from segment), false), c.departments, c.groups, c.jurisdictions, c.purpose,
-  (select list from area),
+  (select list from area), (select list from denied),
   coalesce((select digest from meridian.activation where {activated} order by seq desc limit 1), ''),
   a.stamp * 2 + (a.boundary <= statement_timestamp())::int
 from meridian.access_stamp a left join c on true`)
@@ -179,9 +182,9 @@ func receiverAt(ctx context.Context, q queries, contract string, at *policy.Mome
 	return fresh(ctx, q, func() (crm.Subject, bool, error) {
 		subject := crm.Subject{ID: crm.SubjectID("contract:" + contract), Kind: crm.KindInstance}
 		var destination, purpose *string
-		var areas []byte
+		var areas, denials []byte
 		err := receiverSQL.row(ctx, q, contract, at).Scan(&destination, &subject.Territories, &subject.Segments,
-			&subject.AllSegments, &subject.Departments, &subject.Groups, &subject.Jurisdictions, &purpose, &areas, &subject.Bundle, &subject.Stamp)
+			&subject.AllSegments, &subject.Departments, &subject.Groups, &subject.Jurisdictions, &purpose, &areas, &denials, &subject.Bundle, &subject.Stamp)
 		if err != nil {
 			return crm.Subject{}, false, pgErr(err, "load contract %s", contract)
 		}
@@ -190,6 +193,9 @@ func receiverAt(ctx context.Context, q queries, contract string, at *policy.Mome
 		}
 		if err := json.Unmarshal(areas, &subject.Areas); err != nil {
 			return crm.Subject{}, false, fmt.Errorf("areas of contract %s: %w", contract, err)
+		}
+		if err := json.Unmarshal(denials, &subject.Denials); err != nil {
+			return crm.Subject{}, false, fmt.Errorf("denials of contract %s: %w", contract, err)
 		}
 		subject.Instance, subject.Purpose = *destination, *purpose
 		subject.Keys = append(subject.Keys, "s:"+*destination)

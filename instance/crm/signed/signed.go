@@ -10,6 +10,7 @@ package signed
 
 import (
 	"crypto/ed25519"
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
@@ -52,6 +53,7 @@ type Statement struct {
 	Places   []Place
 	Key      string // whose key signs
 	Expires  time.Time
+	Nonce    string // makes it another statement than the last of the same words
 }
 
 const heading = "meridian policy statement 1"
@@ -62,7 +64,7 @@ func (s Statement) Text() string {
 	for _, p := range s.Places {
 		lines = append(lines, "place "+p.Instance+" "+strconv.FormatInt(p.After, 10)+" "+orNone(p.Base))
 	}
-	lines = append(lines, "key "+s.Key, "expires "+s.Expires.UTC().Format(time.RFC3339), "")
+	lines = append(lines, "key "+s.Key, "expires "+s.Expires.UTC().Format(time.RFC3339), "nonce "+s.Nonce, "")
 	return strings.Join(lines, "\n")
 }
 
@@ -73,7 +75,7 @@ func orNone(s string) string {
 	return s
 }
 
-var line = regexp.MustCompile(`^(purpose|about|proposal|place|key|expires) ([!-~]+(?: [!-~]+){0,2})$`)
+var line = regexp.MustCompile(`^(purpose|about|proposal|place|key|expires|nonce) ([!-~]+(?: [!-~]+){0,2})$`)
 
 // Parse reads the text of a statement. A text that is not the one the
 // statement has is refused.
@@ -94,6 +96,8 @@ func Parse(text string) (Statement, error) {
 			s.Proposal = value
 		case "key":
 			s.Key = value
+		case "nonce":
+			s.Nonce = value
 		case "expires":
 			s.Expires, _ = time.Parse(time.RFC3339, value) // the zero time has another text
 		case "place":
@@ -125,7 +129,7 @@ func (s Statement) Place(instance string) (Place, bool) {
 // Sign completes the statement with the key's name and signs it.
 func (s Statement) Sign(key ed25519.PrivateKey) (text string, signature []byte) {
 	public, _ := key.Public().(ed25519.PublicKey)
-	s.Key = KeyID(public)
+	s.Key, s.Nonce = KeyID(public), rand.Text()
 	text = s.Text()
 	return text, ed25519.Sign(key, []byte(text))
 }
