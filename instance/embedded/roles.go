@@ -63,7 +63,7 @@ func (p *Postgres) EnsureReader(ctx context.Context, database, role, password st
 		name := pq.QuoteIdentifier(role)
 		script := verb + " role " + name + " login noinherit nosuperuser nocreatedb nocreaterole noreplication nobypassrls connection limit 8 password " +
 			pq.QuoteLiteral(password) + ";\ngrant connect on database " + pq.QuoteIdentifier(database) + " to " + name
-		for _, setting := range []string{"default_transaction_read_only = on", "statement_timeout = '60s'", "idle_in_transaction_session_timeout = '60s'"} {
+		for _, setting := range []string{"search_path = " + pq.QuoteIdentifier("bi_"+role), "default_transaction_read_only = on", "statement_timeout = '60s'", "idle_in_transaction_session_timeout = '60s'"} {
 			script += ";\nalter role " + name + " in database " + pq.QuoteIdentifier(database) + " set " + setting
 		}
 		if _, err := db.ExecContext(ctx, script); err != nil {

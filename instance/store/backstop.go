@@ -12,8 +12,8 @@ import (
 // The second belt. The app role that the store's connections log in with sees
 // no record: row-level security shows it none, and it may write none. What is
 // behind the door is reached as one of two roles that a statement steps into
-// for itself alone. So a statement that forgot its filter, or was smuggled in,
-// finds nothing. The policies of the two roles are constant, so the planner
+// for itself alone. So a statement that forgot its filter finds nothing; one that
+// means harm can step in too, and is no matter of this belt. The policies of the two roles are constant, so the planner
 // drops them: they cost nothing and hide no index behind "not leakproof".
 
 // doorway is a reason to reach records, and the role that may.

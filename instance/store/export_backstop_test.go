@@ -13,3 +13,6 @@ func (t *Tx) Role(ctx context.Context) (role string, err error) {
 	err = t.tx.QueryRow(ctx, "select current_setting('role')").Scan(&role)
 	return role, err
 }
+
+// Inlined is a statement with its values in the places of their placeholders.
+func Inlined(sql string, values []any) (string, error) { return inlined(sql, values) }

@@ -42,6 +42,7 @@ type Declared struct {
 	Departments   []instance.Department   `yaml:"departments,omitempty"`
 	Subjects      []Subject               `yaml:"subjects,omitempty"`
 	Relationships []instance.Relationship `yaml:"relationships,omitempty"`
+	BI            []instance.BI           `yaml:"bi,omitempty"` // subjects by their short names
 }
 
 // Subject is a persona: a subject with a line about it.
@@ -174,6 +175,10 @@ func (f *File) config(i Instance, listen string, brokers []string, d Folder, bin
 	}
 	for _, s := range f.personas(i) {
 		c.Subjects = append(c.Subjects, s.Subject)
+	}
+	for _, b := range i.BI {
+		b.Subject = fullName(string(b.Subject), i.Name)
+		c.BI = append(c.BI, b)
 	}
 	for _, k := range f.Contracts {
 		if k.Source == i.Name || k.Destination == i.Name {

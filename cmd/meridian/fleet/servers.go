@@ -111,5 +111,27 @@ func (n *node) ensureDatabase(ctx context.Context) error {
 	if err := r.postgres.EnsureApp(ctx, n.Name, name, app); err != nil {
 		return err
 	}
-	return write(r.folder.secret(n.Name, "database.url"), []byte(r.postgres.URL(n.Name, name, app)+"\n"))
+	if err := write(r.folder.secret(n.Name, "database.url"), []byte(r.postgres.URL(n.Name, name, app)+"\n")); err != nil {
+		return err
+	}
+	return n.ensureReaders(ctx)
+}
+
+// ensureReaders makes the logins of BI tools. Where a tool finds its views is in
+// bi.<role>.url.
+func (n *node) ensureReaders(ctx context.Context) error {
+	r := n.run
+	for _, b := range n.BI {
+		password, err := r.folder.password(n.Name, "bi."+b.Role)
+		if err != nil {
+			return err
+		}
+		if err := r.postgres.EnsureReader(ctx, n.Name, b.Role, password); err != nil {
+			return err
+		}
+		if err := write(r.folder.secret(n.Name, "bi."+b.Role+".url"), []byte(r.postgres.URL(n.Name, b.Role, password)+"\n")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
