@@ -135,7 +135,7 @@ func (u *upsert) resolve(ctx context.Context) ([]map[string]crm.Value, error) {
 		if !ok || f.Type != crm.TypeReference {
 			return nil, crm.FieldErrorf(field, "%s has no such reference", u.def.Entity)
 		}
-		ids, err := u.store.FindByKey(ctx, f.Reference, keys)
+		ids, err := u.referable(ctx, f.Reference, keys)
 		if err != nil {
 			return nil, err
 		}
@@ -152,6 +152,30 @@ func (u *upsert) resolve(ctx context.Context) ([]map[string]crm.Value, error) {
 		}
 	}
 	return sets, nil
+}
+
+// referable are the ids of keys, of those records that the caller may refer to.
+// A hidden one is missing here as an absent one is: its row is refused in the
+// same words, before anything else is said about it, and after the same
+// statements (I4).
+func (u *upsert) referable(ctx context.Context, entity string, keys []string) (map[string]crm.RecordID, error) {
+	ids, err := u.store.FindByKey(ctx, entity, keys)
+	if err != nil {
+		return nil, err
+	}
+	asked := slices.Sorted(maps.Values(ids))
+	if len(asked) == 0 {
+		asked = []crm.RecordID{crm.NewRecordID()}
+	}
+	known, err := u.known(ctx, entity, asked)
+	if err != nil {
+		return nil, err
+	}
+	maps.DeleteFunc(ids, func(_ string, id crm.RecordID) bool {
+		_, ok := known[id]
+		return !ok
+	})
+	return ids, nil
 }
 
 // draft is the write for the first row of a key: an update of what is stored

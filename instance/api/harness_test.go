@@ -44,28 +44,43 @@ type world struct {
 	issuer *identity.Issuer
 	other  *identity.Issuer // keys this instance does not believe
 	hooks  *hooks
+	engine *policy.Engine
 	down   atomic.Bool // makes a part ill
 	log    *logged
 	http   *http.Client
 }
 
-func open(t *testing.T) *world { return openWith(t, facts(), nil, nil) }
+func open(t *testing.T) *world { return openWith(t, recipe{facts: facts()}) }
 
-// openWith is open with other facts, and with tracing of statements and a
-// handler before the API's if they are not nil.
-func openWith(t *testing.T, facts store.Facts, trace func(context.Context, string), before func(http.Handler) http.Handler) *world {
+// recipe is what an instance is made of; what is left out is what ships.
+type recipe struct {
+	facts  store.Facts
+	defs   []crm.Definition
+	bundle *policy.Bundle
+	trace  func(context.Context, string)   // hears of every statement
+	before func(http.Handler) http.Handler // stands before the API's handler
+}
+
+// openWith is open by another recipe.
+func openWith(t *testing.T, r recipe) *world {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	w := &world{t: t, hooks: &hooks{}, log: &logged{}, db: embeddedtest.Database(t)}
 	log := w.slog()
-	st, err := store.Open(ctx, store.Config{URL: embeddedtest.App(w.db), OwnerURL: w.db, MaxConns: 8, Instance: "amer", Log: log, Trace: trace})
+	st, err := store.Open(ctx, store.Config{URL: embeddedtest.App(w.db), OwnerURL: w.db, MaxConns: 8, Instance: "amer", Log: log, Trace: r.trace})
 	must(t, err)
-	must(t, st.Install(ctx, schema.Common()))
-	must(t, st.Reconcile(ctx, facts))
-	engine, err := policy.New(ctx, policy.Embedded())
+	if r.defs == nil {
+		r.defs = schema.Common()
+	}
+	if r.bundle == nil {
+		r.bundle = policy.Embedded()
+	}
+	must(t, st.Install(ctx, r.defs))
+	must(t, st.Reconcile(ctx, r.facts))
+	engine, err := policy.New(ctx, r.bundle, r.defs...)
 	must(t, err)
 	door := access.New(access.Config{Instance: "amer", Store: st, Engine: engine, Hooks: w.hooks, Log: log})
-	w.store, w.door = st, door
+	w.store, w.door, w.engine = st, door, engine
 	changes := feed.New(st, door, log)
 
 	keys := t.TempDir()
@@ -86,8 +101,8 @@ func openWith(t *testing.T, facts store.Facts, trace func(context.Context, strin
 			return &fleetv1.DescribeResponse{Instance: "amer", Version: "v1.2.3", Bundle: engine.Digest(), Parts: []*fleetv1.Part{{Name: "database", Ok: !w.down.Load()}}}
 		},
 	})
-	if before != nil {
-		handler = before(handler)
+	if r.before != nil {
+		handler = r.before(handler)
 	}
 	srv := api.NewServer(handler, log)
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")

@@ -62,7 +62,7 @@ func (a heard) number(target *aim) int {
 }
 
 var (
-	cursorOf    = regexp.MustCompile(`"nextCursor": ?"([^"]+)"`)
+	cursorOf    = regexp.MustCompile(`"next_?[cC]ursor": ?"([^"]+)"`)
 	countOf     = regexp.MustCompile(`"count": ?"?(\d+)`)
 	executionID = regexp.MustCompile(`\b[0-9a-f]{32}\b`)
 	encoded     = regexp.MustCompile(`[A-Za-z0-9+/_-]{16,}=*`)
@@ -91,9 +91,8 @@ func (a heard) searchable() heard {
 	return a
 }
 
-// plain is the answer without what differs from call to call, and with the
-// names of the record asked for replaced.
-func (a heard) plain(of *aim) string {
+// anytime is the body without what differs from call to call.
+func (a heard) anytime() string {
 	body := detailValue.ReplaceAllStringFunc(a.body, func(v string) string {
 		plain, err := base64.RawStdEncoding.DecodeString(detailValue.FindStringSubmatch(v)[1])
 		if err != nil {
@@ -101,6 +100,12 @@ func (a heard) plain(of *aim) string {
 		}
 		return executions.ReplaceAllString(string(plain), "<execution>")
 	})
+	return executionID.ReplaceAllString(body, "<execution>")
+}
+
+// plain is the answer without what differs from call to call, and with the
+// names of the record asked for replaced.
+func (a heard) plain(of *aim) string {
 	h := a.header.Clone()
 	for _, name := range []string{"Date", "Execution-Id", "Traceparent"} {
 		h.Del(name)
@@ -108,7 +113,7 @@ func (a heard) plain(of *aim) string {
 	var out strings.Builder
 	fmt.Fprintln(&out, a.status)
 	_ = h.Write(&out) // to memory
-	out.WriteString(executionID.ReplaceAllString(body, "<execution>"))
+	out.WriteString(a.anytime())
 	names := []string{string(of.id), "<id>", strings.ToUpper(string(of.id)), "<ID>", of.grant, "<grant>", of.agreed, "<agreed>"}
 	for field, mark := range of.marks {
 		names = append(names, mark, "<"+field+">")

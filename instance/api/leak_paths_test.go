@@ -16,7 +16,6 @@ type probe struct {
 	header             []string // name and value by turns
 	field              string   // asks about this field's value: also compared where only the field is hidden
 	alone              bool     // does not name the record: searched, not compared
-	fact               bool     // names a fact by an id that nobody guesses: the answer is compared, statements are not
 	null               bool     // asks whether the field is null; on a record seen without it counts are known
 	counts             int
 }
@@ -51,8 +50,6 @@ func sent(method, path string, body object, header ...string) probe {
 func (p probe) text() string { return p.method + " " + p.path + " " + p.body }
 
 func (p probe) about(field string) probe { p.field = field; return p }
-
-func (p probe) aFact() probe { p.fact = true; return p }
 
 func (p probe) general() probe { p.alone = true; return p }
 
@@ -134,8 +131,12 @@ func (l *leakWorld) lists(s *scenario, a *aim, ask func(filter, sort string) pro
 		}
 		// On a record that is seen without the field, it is null; how many say so is known.
 		null, not := ask(key+" = '"+a.key+"' and "+f.Name+" is null", ""), ask(key+" = '"+a.key+"' and "+f.Name+" is not null", "")
-		null.field, null.null, null.counts = f.Name, true, 1
-		not.field, not.null, not.counts = f.Name, true, 0
+		null.field, null.null, not.field, not.null = f.Name, true, f.Name, true
+		if s.masks(f.Group) { // something is left of it
+			not.counts = 1
+		} else {
+			null.counts = 1
+		}
 		out = append(out, null, not)
 	}
 	return append(out, ask("", "").general(), ask("", "-"+key).general())
@@ -145,6 +146,8 @@ const (
 	recordService = "/meridian.record.v1.RecordService/"
 	policyService = "/meridian.policy.v1.PolicyService/"
 	auditService  = "/meridian.policy.v1.AuditService/"
+	impactService = "/meridian.policy.v1.ImpactService/"
+	factService   = "/meridian.policy.v1.FactService/"
 	loadService   = "/meridian.facade.v1.LoadService/"
 )
 
@@ -299,6 +302,11 @@ func updateProbes(l *leakWorld, s *scenario, a *aim) []probe {
 			out = append(out, update(object{"version": v, "fields": object{f.Name: wire(a.fields[f.Name])}}).about(f.Name))
 		}
 	}
+	// The maker's own request, to the byte: its answer is the maker's.
+	out = append(out, l.touch(a, a.request))
+	if own := s.touched[a.entity]; own != "" { // and one of theirs, from when it was open
+		out = append(out, l.touch(a, own).general())
+	}
 	if d := s.decoys[a.entity]; d != nil && s.reader() {
 		// Naming the target from a record of one's own, at a version that is over:
 		// the answer is about one's own record alone.
@@ -314,16 +322,33 @@ func updateProbes(l *leakWorld, s *scenario, a *aim) []probe {
 	return out
 }
 
+// factEdit is a change that would open the world to whoever may make it.
+func factEdit(subject crm.SubjectID) object {
+	return object{"edits": []object{{"do": "assign", "kind": "territory", "id": "001", "subject": subject}}, "reason": "r"}
+}
+
 func policyWays() map[string]way {
 	return map[string]way{
+		factService + "ListFacts":      calls(rpc(factService+"ListFacts", object{"kind": "assignment"}), rpc(factService+"ListFacts", object{"kind": "moon"})),
+		factService + "GetFactHistory": calls(rpc(factService+"GetFactHistory", object{"kind": "subject", "id": maker})),
+		factService + "EditFacts": {false, func(_ *leakWorld, s *scenario, _ *aim) []probe {
+			return []probe{rpc(factService+"EditFacts", factEdit(s.subject)).general(), rpc(factService+"EditFacts", object{}).general()}
+		}},
+		factService + "Reorganise": {false, func(_ *leakWorld, s *scenario, _ *aim) []probe {
+			apply := factEdit(s.subject)
+			apply["apply"] = true
+			return []probe{rpc(factService+"Reorganise", factEdit(s.subject)).general(), rpc(factService+"Reorganise", apply).general()}
+		}},
+		factService + "Forecast": calls(rpc(factService+"Forecast", object{}), rpc(factService+"Forecast", object{"days": 900})),
 		policyService + "Explain": {false, func(_ *leakWorld, _ *scenario, a *aim) []probe {
 			ask := func(action, subject string) probe {
 				return rpc(policyService+"Explain", object{"entity": a.entity, "id": a.id, "action": action, "subject": subject})
 			}
 			return []probe{ask("", ""), ask("update", ""), ask("publish", ""), ask("fly", ""), ask("read", string(maker)), ask("", "who@amer")}
 		}},
-		policyService + "ExplainRecord": {false, func(_ *leakWorld, _ *scenario, a *aim) []probe {
-			return []probe{rpc(policyService+"ExplainRecord", object{"entity": a.entity, "id": a.id})}
+		policyService + "ExplainRecord": {false, func(l *leakWorld, _ *scenario, a *aim) []probe {
+			key := l.defs[a.entity].Key
+			return []probe{rpc(policyService+"ExplainRecord", object{"entity": a.entity, "id": a.id}), rpc(policyService+"ExplainRecord", object{"entity": a.entity, "id": key + ":" + a.key})}
 		}},
 		policyService + "ExplainSubject": calls(rpc(policyService+"ExplainSubject", object{"entity": "account"}), rpc(policyService+"ExplainSubject", object{"subject": maker})),
 		policyService + "ListAgreements": calls(rpc(policyService+"ListAgreements", object{}), rpc(policyService+"ListAgreements", object{"all": true})),
@@ -349,10 +374,24 @@ func policyWays() map[string]way {
 			return []probe{rpc(policyService+"ListGrants", object{"entity": a.entity, "record": a.id}), rpc(policyService+"ListGrants", object{"entity": "lead", "record": a.id})}
 		}},
 		policyService + "EndGrant": {false, func(_ *leakWorld, _ *scenario, a *aim) []probe {
-			return []probe{rpc(policyService+"EndGrant", object{"id": a.grant, "reason": "r"}).aFact()}
+			return []probe{rpc(policyService+"EndGrant", object{"id": a.grant, "reason": "r"})}
 		}},
 		policyService + "ReinstateGrant": {false, func(_ *leakWorld, _ *scenario, a *aim) []probe {
-			return []probe{rpc(policyService+"ReinstateGrant", object{"id": a.grant, "reason": "r"}).aFact()}
+			return []probe{rpc(policyService+"ReinstateGrant", object{"id": a.grant, "reason": "r"})}
+		}},
+		impactService + "Impact": calls(rpc(impactService+"Impact", object{"subjects": []any{maker}}), rpc(impactService+"Impact", object{"candidate": object{"digest": "none"}})),
+		impactService + "Replay": calls(rpc(impactService+"Replay", object{"since": "2026-01-01T00:00:00Z", "until": "2030-01-01T00:00:00Z"})),
+		impactService + "PastSubject": {false, func(_ *leakWorld, s *scenario, a *aim) []probe {
+			return []probe{
+				rpc(impactService+"PastSubject", object{"subject": s.subject, "entity": a.entity, "at": "2026-01-01T00:00:00Z"}).general(),
+				rpc(impactService+"PastSubject", object{"subject": maker, "at": "2026-01-01T00:00:00Z"}).general(),
+			}
+		}},
+		impactService + "PastRecord": {false, func(l *leakWorld, _ *scenario, a *aim) []probe {
+			past := func(name string) probe {
+				return rpc(impactService+"PastRecord", object{"entity": a.entity, "id": name, "at": "2026-01-01T00:00:00Z"})
+			}
+			return []probe{past(string(a.id)), past(l.defs[a.entity].Key + ":" + a.key)}
 		}},
 		auditService + "Verify": empty(auditService + "Verify"),
 		auditService + "ListDecisions": {false, func(_ *leakWorld, _ *scenario, a *aim) []probe {

@@ -32,7 +32,6 @@ func (w *watcher) heard() heard {
 	return heard{body: w.got.String()}.searchable()
 }
 
-// watchAll
 // watchAll opens a watch for every target, on the two roads by turns, and waits
 // until each is set: of the just revoked while they still see theirs.
 func (l *leakWorld) watchAll(t *testing.T, just bool) {
@@ -48,11 +47,11 @@ func (l *leakWorld) watchAll(t *testing.T, just bool) {
 			}
 			n++
 			sse := &watcher{path: "GET /api/v1/{entity}:watch"}
-			if whole || n%2 == 0 {
+			if l.every || n%2 == 0 {
 				l.watchOne(t, s, sse, get("/api/v1/"+entity+":watch"))
 				s.watched[entity] = append(s.watched[entity], sse)
 			}
-			if !whole && n%2 == 0 {
+			if !l.every && n%2 == 0 {
 				continue
 			}
 			const procedure = "/meridian.feed.v1.FeedService/Watch"
@@ -122,7 +121,7 @@ func (l *leakWorld) until(t *testing.T, what string, done func(*scenario, string
 
 // watched changes every target and looks at what the watchers hear of it: who
 // may see it, the change; nobody else, that there was one.
-func (l *leakWorld) watched(t *testing.T, leak func(*scenario, string, string, string, ...any)) {
+func (l *matrix) watched(t *testing.T) {
 	t.Helper()
 	for _, entity := range l.entities {
 		key := l.defs[entity].Key
@@ -158,17 +157,17 @@ func (l *leakWorld) watched(t *testing.T, leak func(*scenario, string, string, s
 			for _, w := range ws {
 				got := w.heard()
 				if (open || partial) != got.says(target.key+"-later") {
-					leak(s, entity, w.path, "heard %q", got.body)
+					l.leak(s, entity, w.path, "heard %q", got.body)
 				}
 				if !open && !partial && s.cond != revoked && got.says(string(target.id)) { // who saw it is told that it is gone
-					leak(s, entity, w.path, "heard of the record: %q", got.body)
+					l.leak(s, entity, w.path, "heard of the record: %q", got.body)
 				}
 				if s.cond == revoked {
 					continue // what it saw while it was open it may have heard; not the change
 				}
 				for _, f := range l.hidden(s, entity) {
 					if mark := target.marks[f.Name]; mark != "" && got.says(mark) {
-						leak(s, entity, w.path, "heard %s of field %s: %q", mark, f.Name, got.body)
+						l.leak(s, entity, w.path, "heard %s of field %s: %q", mark, f.Name, got.body)
 					}
 				}
 			}

@@ -5,10 +5,11 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
-	"os"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"meridian/instance/crm/trees"
 	"meridian/instance/store"
 	"meridian/instance/store/schema"
+	"meridian/policy"
 )
 
 // The world of the leak matrix: for every ground and condition a subject of
@@ -29,20 +31,26 @@ import (
 type condition string
 
 const (
-	allowed  condition = "allowed"
-	denied   condition = "denied"
-	masked   condition = "withheld group"
-	expired  condition = "expired yesterday"
-	tomorrow condition = "starts tomorrow"
-	walled   condition = "walled off"
-	withheld condition = "withheld by a colleague"
-	revoked  condition = "just revoked"
+	allowed    condition = "allowed"
+	denied     condition = "denied"
+	grouped    condition = "withheld group"
+	masked     condition = "masked"
+	expired    condition = "expired yesterday"
+	tomorrow   condition = "starts tomorrow"
+	walled     condition = "walled off"
+	areaWalled condition = "in a walled-off area"
+	withheld   condition = "withheld by a colleague"
+	revoked    condition = "just revoked"
 )
 
-var conditions = []condition{allowed, denied, masked, expired, tomorrow, walled, withheld, revoked}
+var conditions = []condition{allowed, denied, grouped, masked, expired, tomorrow, walled, areaWalled, withheld, revoked}
 
-// grounds open records; the two that close are conditions.
-var grounds = []string{"territory", "steward", "catalogue", "load", "relationship", "agreement", "share"}
+// grounds open records.
+var grounds = []string{"territory", "steward", "catalogue", "load", "relationship", "agreement", "area", "share"}
+
+// closers are the grounds that close records, and the condition that each is.
+// Residency is about other instances alone: see leak_topics_test.go.
+var closers = map[string]condition{"wall": walled, "area_wall": areaWalled, "withhold": withheld, "residency": abroad}
 
 // impossible says why a combination cannot be, "" if it can.
 func impossible(ground string, def crm.Definition, c condition) string {
@@ -52,9 +60,9 @@ func impossible(ground string, def crm.Definition, c condition) string {
 		return "only products are in the catalogue"
 	case ground != "catalogue" && ground != "load" && def.Governed == crm.GovernedCatalogue:
 		return "the catalogue is open to whoever reads records at all"
-	case ground == "catalogue" && (c == masked || c == expired || c == tomorrow):
+	case ground == "catalogue" && (c == grouped || c == masked || c == expired || c == tomorrow):
 		return "the catalogue shows all groups at all times"
-	case ground == "steward" && c == masked, ground == "territory" && c == masked, ground == "load" && c == masked:
+	case (c == grouped || c == masked) && (ground == "steward" || ground == "territory" || ground == "load"):
 		return "the ground shows all groups of records at home; of others' records what is withheld is not stored"
 	case ground == "load" && (c == expired || c == tomorrow):
 		return "a loader's right is its role; roles have no dates of their own"
@@ -79,8 +87,10 @@ type scenario struct {
 	targets map[string]*aim
 	decoys  map[string]*aim
 	grants  map[string]string // by entity: the grant about the target
-	agreed  string            // the agreement about the target account
+	agreed  []string          // the agreements about the target accounts, or their area
+	others  map[string][]*aim // more records like the target: where there is an order to tell something by
 	cursor  map[string]string // just revoked: the second page began when it was open
+	touched map[string]string // just revoked: idempotency key of a write of its own
 	watched map[string][]*watcher
 }
 
@@ -93,10 +103,51 @@ func (s *scenario) reads() (open, partial bool) {
 	switch {
 	case s.ground == "load":
 		return false, false // loaders read nothing
-	case s.cond == masked, s.ground == "relationship" && s.cond == allowed:
+	case s.cond == grouped, s.cond == masked, s.ground == "relationship" && s.cond == allowed:
 		return false, true
 	}
 	return s.cond == allowed, false
+}
+
+// masks tells whether the scenario's subject is shown a group masked.
+func (s *scenario) masks(group string) bool {
+	_, partial := s.reads()
+	return partial && group != "core" && (s.cond == masked || s.ground == "relationship" && group == "commercial")
+}
+
+// moreMasks is policy of the matrix's world alone: where the condition is
+// masked, the grounds that are limited to the core mask the rest. What ships
+// masks on one ground only.
+const moreMasks = `package meridian.rules
+
+rather_masked(ask, group) if {
+	group != "core"
+	some department in ask.subject.departments
+	endswith(department, "-masked")
+}
+
+relationship_masks(ask, _, _, group) if rather_masked(ask, group)
+
+agreement_masks(ask, _, _, _, group) if rather_masked(ask, group)
+
+area_masks(ask, _, _, _, group) if rather_masked(ask, group)
+
+share_masks(ask, _, _, _, group) if rather_masked(ask, group)
+`
+
+// mask gives every field beyond the core the mask that its type has, so that
+// all masks are tried in all entities.
+func mask(defs []crm.Definition) []crm.Definition {
+	kinds := map[crm.Type]crm.Mask{crm.TypeString: crm.MaskLastFour, crm.TypeDate: crm.MaskYear, crm.TypeTimestamp: crm.MaskYear,
+		crm.TypeInteger: crm.MaskBand, crm.TypeDecimal: crm.MaskBand}
+	for _, d := range defs {
+		for i, f := range d.Fields {
+			if f.Group != "core" {
+				d.Fields[i].Mask = kinds[f.Type]
+			}
+		}
+	}
+	return defs
 }
 
 // aim is a record to ask for: a real one, or one that never was.
@@ -108,9 +159,11 @@ type aim struct {
 	grant   string
 	agreed  string
 	replay  string // idempotency key: of the request that made the target, or a fresh one
+	request string // idempotency key: of the maker's last request about the target, or a fresh one
 	fields  map[string]crm.Value
 	marks   map[string]string // field: marker, as text
 	nonce   string
+	written string // what was added to the key since
 }
 
 func nonce() string {
@@ -124,7 +177,7 @@ func nonce() string {
 func invent(def crm.Definition, refs map[string]crm.RecordID) *aim {
 	n := nonce()
 	a := &aim{entity: def.Entity, id: crm.NewRecordID(), fields: map[string]crm.Value{}, marks: map[string]string{}, nonce: n, version: 1,
-		replay: n + def.Entity, grant: string(crm.NewRecordID()), agreed: string(crm.NewRecordID())}
+		replay: n + def.Entity, request: "maker-" + n, grant: string(crm.NewRecordID()), agreed: string(crm.NewRecordID())}
 	var digits [8]byte
 	_, _ = rand.Read(digits[:])
 	number := func(i int) string {
@@ -160,7 +213,7 @@ func invent(def crm.Definition, refs map[string]crm.RecordID) *aim {
 			_, _ = fmt.Sscan(mark, &v) // digits
 			a.fields[f.Name] = crm.Integer(v)
 		case f.Type == crm.TypeDate:
-			mark = fmt.Sprintf("%d-%02d-%02d", 2300+(int(digits[0])<<8|int(digits[1]))%6000, 1+digits[2]%12, 1+digits[3]%28)
+			mark = fmt.Sprintf("%d-%02d-%02d", 2300+(int(digits[0])<<8|int(digits[1]))%6000, 2+digits[2]%11, 2+digits[3]%27) // no first of January, which is what a mask leaves
 			a.fields[f.Name] = crm.Date(mark)
 		default:
 			continue
@@ -171,9 +224,33 @@ func invent(def crm.Definition, refs map[string]crm.RecordID) *aim {
 	return a
 }
 
+// alike changes the values of some fields into others of which the masks leave
+// the same.
+func (a *aim) alike(from *aim, fields []crm.Field) {
+	for _, f := range fields {
+		own, like := a.marks[f.Name], from.marks[f.Name]
+		if own == "" || like == "" {
+			continue
+		}
+		switch f.Type {
+		case crm.TypeString:
+			own = own[:len(own)-4] + like[len(like)-4:]
+			a.fields[f.Name] = crm.String(own)
+		case crm.TypeDate:
+			own = like[:4] + own[4:]
+			a.fields[f.Name] = crm.Date(own)
+		}
+		a.marks[f.Name] = own // numbers of the matrix lie in one band anyway
+	}
+}
+
 // leakWorld is the instance with all scenarios in place.
 type leakWorld struct {
 	*world
+	only      string // ground, "" for all
+	every     bool   // every probe of every cell
+	next      http.Handler
+	broken    atomic.Pointer[http.Handler]
 	defs      map[string]crm.Definition
 	entities  []string // an entity after those it refers to
 	scenarios []*scenario
@@ -183,27 +260,35 @@ type leakWorld struct {
 	made      sync.Map // general probes that were made
 }
 
+// abroad is a condition of topics alone.
+const abroad condition = "in another jurisdiction"
+
 const maker = crm.SubjectID("maker@amer")
 
-func newLeakWorld(t *testing.T) *leakWorld {
+// newLeakWorld makes the world, or the part of it that is about one ground.
+func newLeakWorld(t *testing.T, only string) *leakWorld {
 	t.Helper()
-	l := &leakWorld{defs: map[string]crm.Definition{}, tokens: map[crm.SubjectID]string{}, trace: &statements{},
+	l := &leakWorld{only: only, every: whole, defs: map[string]crm.Definition{}, tokens: map[crm.SubjectID]string{}, trace: &statements{},
 		entities: []string{"product", "account", "contact", "lead", "engagement", "opportunity", "case", "activity"}}
-	for _, d := range schema.Common() {
+	defs := mask(schema.Common())
+	for _, d := range defs {
 		l.defs[d.Entity] = d
 		if !slices.Contains(l.entities, d.Entity) {
 			t.Fatalf("entity %s is not in the leak matrix: add it", d.Entity)
 		}
 	}
-	l.world = openWith(t, l.facts(), l.trace.told, l.trace.follow)
-	var err error
+	modules := policy.Embedded().Modules()
+	modules["masks_of_the_matrix.rego"] = moreMasks
+	bundle, err := policy.NewBundle(modules)
+	must(t, err)
+	l.world = openWith(t, recipe{facts: l.facts(), defs: defs, bundle: bundle, trace: l.trace.told, before: l.breakable})
 	l.db, err = pgx.Connect(t.Context(), l.world.db)
 	must(t, err)
 	t.Cleanup(func() { _ = l.db.Close(context.WithoutCancel(t.Context())) })
 	for _, s := range l.scenarios {
 		l.tokens[s.subject] = l.token(s.subject)
 	}
-	l.tokens[maker] = l.token(maker)
+	l.tokens[maker], l.tokens["officer@amer"] = l.token(maker), l.token("officer@amer")
 	l.fill()
 	l.close()
 	return l
@@ -224,7 +309,7 @@ func (l *leakWorld) facts() store.Facts {
 	}
 	makers := store.SubjectFact{ID: maker, Kind: crm.KindPerson, Roles: []string{"manager"}, Clearance: 9, Territories: []string{trees.World}, Segments: all}
 	for _, g := range grounds {
-		if only := os.Getenv("LEAK_GROUND"); only != "" && only != g {
+		if l.only != "" && l.only != g {
 			continue
 		}
 		for _, c := range conditions {
@@ -232,7 +317,7 @@ func (l *leakWorld) facts() store.Facts {
 				continue
 			}
 			s := &scenario{ground: g, cond: c, own: places[0], away: places[1], targets: map[string]*aim{}, decoys: map[string]*aim{},
-				grants: map[string]string{}, cursor: map[string]string{}, watched: map[string][]*watcher{}}
+				others: map[string][]*aim{}, grants: map[string]string{}, cursor: map[string]string{}, touched: map[string]string{}, watched: map[string][]*watcher{}}
 			places = places[2:]
 			s.subject = crm.SubjectID(s.slug() + "@amer")
 			l.scenarios = append(l.scenarios, s)
@@ -260,7 +345,8 @@ func (l *leakWorld) facts() store.Facts {
 	return f
 }
 
-// fill creates targets and decoys.
+// fill creates targets and decoys, and where a subject sees the target but for
+// some fields two more of its kind.
 func (l *leakWorld) fill() {
 	for _, entity := range l.entities {
 		def := l.defs[entity]
@@ -270,27 +356,33 @@ func (l *leakWorld) fill() {
 			if impossible(s.ground, def, s.cond) != "" && entity != "account" {
 				continue
 			}
-			for _, at := range []struct {
-				of    map[string]*aim
-				place string
-			}{{s.targets, s.away}, {s.decoys, s.own}} {
+			add := func(place string, account *aim) *aim {
 				refs := map[string]crm.RecordID{}
-				if a := at.of["account"]; a != nil {
-					refs["account_id"] = a.id
+				if account != nil {
+					refs["account_id"] = account.id
 				}
 				a := invent(def, refs)
-				row := access.NewRow{Fields: a.fields, Territory: at.place, Segment: trees.AllSegments}
+				row := access.NewRow{Fields: a.fields, Territory: place, Segment: trees.AllSegments}
 				switch {
 				case def.Governed == crm.GovernedFromAccount:
 					row.Territory, row.Segment = "", ""
 				case s.ground == "steward":
 					row.Segment = ""
 				}
-				if s.ground == "relationship" && at.place == s.away {
+				if s.ground == "relationship" && place == s.away {
 					row.Department = "on-" + s.slug()
 				}
 				rows, made = append(rows, row), append(made, a)
-				at.of[entity] = a
+				return a
+			}
+			s.targets[entity] = add(s.away, s.targets["account"])
+			s.decoys[entity] = add(s.own, s.decoys["account"])
+			if _, partial := s.reads(); partial && impossible(s.ground, def, s.cond) == "" {
+				for range 2 {
+					other := add(s.away, s.targets["account"])
+					other.alike(s.targets[entity], l.hidden(s, entity))
+					s.others[entity] = append(s.others[entity], other)
+				}
 			}
 		}
 		key := "maker-" + entity
@@ -307,49 +399,17 @@ func (l *leakWorld) fill() {
 
 // close brings every scenario but the just revoked ones into its condition.
 func (l *leakWorld) close() {
-	ctx := l.t.Context()
-	makes, officer := crm.Caller{Subject: maker}, crm.Caller{Subject: "officer@amer"}
 	for _, s := range l.scenarios {
 		for _, entity := range l.entities {
-			target := s.targets[entity]
-			if target == nil || impossible(s.ground, l.defs[entity], s.cond) != "" {
+			if s.targets[entity] == nil || impossible(s.ground, l.defs[entity], s.cond) != "" {
 				continue
 			}
-			judge := func(kind crm.GrantKind, groups ...string) {
-				g, err := l.door.Judge(ctx, makes, crm.Grant{Entity: entity, Record: target.id, Kind: kind, Key: "s:" + string(s.subject), Groups: groups, Reason: "matrix"})
-				must(l.t, err)
-				s.grants[entity], target.grant = g.ID, g.ID
-			}
-			if s.ground == "share" && s.cond != denied {
-				groups := l.groups(entity)
-				if s.cond == masked {
-					groups = []string{"core"}
-				}
-				judge(crm.GrantShare, groups...)
-			}
-			if s.cond == withheld {
-				judge(crm.GrantWithhold)
+			for _, a := range s.like(entity) {
+				l.judge(s, a)
 			}
 		}
-		account := s.targets["account"]
-		agree := func(effect crm.Effect, groups ...string) {
-			a, err := l.door.CreateAgreement(ctx, officer, crm.Agreement{Account: account.id, Department: s.slug(), Effect: effect,
-				Actions: []string{"read", "update"}, Groups: groups, Document: "matrix", Reason: "matrix"})
-			must(l.t, err)
-			s.agreed = a.ID
-			for _, a := range s.targets {
-				a.agreed = s.agreed
-			}
-		}
-		if s.ground == "agreement" && s.cond != denied {
-			groups := []string{"core", "commercial", "personal"}
-			if s.cond == masked {
-				groups = []string{"core"}
-			}
-			agree(crm.EffectOpen, groups...)
-		}
-		if s.cond == walled {
-			agree(crm.EffectWall)
+		for _, account := range s.like("account") {
+			l.agree(s, account)
 		}
 		switch s.cond {
 		case expired:
@@ -357,6 +417,71 @@ func (l *leakWorld) close() {
 		case tomorrow:
 			l.date(s, "now() + interval '1 day'", "now() + interval '30 days'")
 		}
+	}
+}
+
+// like are the target of an entity and the others of its kind.
+func (s *scenario) like(entity string) []*aim {
+	return append([]*aim{s.targets[entity]}, s.others[entity]...)
+}
+
+// judge gives the judgements about a record that the scenario's condition is.
+func (l *leakWorld) judge(s *scenario, a *aim) {
+	judge := func(kind crm.GrantKind, groups ...string) {
+		g, err := l.door.Judge(l.t.Context(), crm.Caller{Subject: maker}, crm.Grant{Entity: a.entity, Record: a.id, Kind: kind, Key: "s:" + string(s.subject), Groups: groups, Reason: "matrix"})
+		must(l.t, err)
+		a.grant = g.ID
+		if a == s.targets[a.entity] {
+			s.grants[a.entity] = g.ID
+		}
+	}
+	if s.ground == "share" && s.cond != denied {
+		judge(crm.GrantShare, l.shown(s, a.entity)...)
+	}
+	if s.cond == withheld {
+		judge(crm.GrantWithhold)
+	}
+}
+
+// shown are the groups that agreements and shares of a scenario reveal.
+func (l *leakWorld) shown(s *scenario, entity string) []string {
+	if s.cond == grouped || s.cond == masked {
+		return []string{"core"}
+	}
+	d := l.defs[entity]
+	return d.Groups()
+}
+
+// agree makes the agreements that the scenario's condition is: about an
+// account or, once, about the area of the targets.
+func (l *leakWorld) agree(s *scenario, account *aim) {
+	once := account == s.targets["account"]
+	agree := func(g crm.Agreement) {
+		g.Department, g.Actions, g.Document, g.Reason = s.slug(), []string{"read", "update"}, "matrix", "matrix"
+		if s.cond == expired {
+			g.From, g.To = time.Now().AddDate(0, 0, -9), time.Now().AddDate(0, 0, -1)
+		}
+		if s.cond == tomorrow {
+			g.From, g.To = time.Now().AddDate(0, 0, 1), time.Now().AddDate(0, 0, 30)
+		}
+		made, err := l.door.CreateAgreement(l.t.Context(), crm.Caller{Subject: "officer@amer"}, g)
+		must(l.t, err)
+		s.agreed = append(s.agreed, made.ID)
+		for _, a := range s.targets {
+			a.agreed = made.ID
+		}
+	}
+	if s.ground == "agreement" && s.cond != denied {
+		agree(crm.Agreement{Account: account.id, Effect: crm.EffectOpen, Groups: l.shown(s, "account")})
+	}
+	if s.ground == "area" && s.cond != denied && once {
+		agree(crm.Agreement{Territory: s.away, Effect: crm.EffectOpen, Groups: l.shown(s, "account")})
+	}
+	if s.cond == walled {
+		agree(crm.Agreement{Account: account.id, Effect: crm.EffectWall})
+	}
+	if s.cond == areaWalled && once {
+		agree(crm.Agreement{Territory: s.away, Effect: crm.EffectWall})
 	}
 }
 
@@ -375,9 +500,8 @@ func (l *leakWorld) date(s *scenario, from, to string) {
 	case "relationship":
 		sql = `update fact.relationship ` + set + ` where department = $1`
 		args = []any{s.slug()}
-	case "agreement":
-		sql = `update fact.agreement ` + set + ` where id = $1::uuid`
-		args = []any{s.agreed}
+	case "agreement", "area":
+		return // made with their dates
 	case "share":
 		sql = `update fact."grant" ` + set + ` where kind = 'share' and key = $1`
 		args = []any{"s:" + string(s.subject)}
@@ -405,21 +529,19 @@ func (l *leakWorld) revoke() {
 				_, err := l.door.EndGrant(ctx, crm.Caller{Subject: maker}, id, "matrix")
 				must(l.t, err)
 			}
-		case "agreement":
-			_, err := l.door.EndAgreement(ctx, crm.Caller{Subject: "officer@amer"}, s.agreed, "matrix")
-			must(l.t, err)
+		case "agreement", "area":
+			for _, id := range s.agreed {
+				_, err := l.door.EndAgreement(ctx, crm.Caller{Subject: "officer@amer"}, id, "matrix")
+				must(l.t, err)
+			}
 		default:
 			l.date(s, "", "clock_timestamp()")
 		}
 	}
 }
 
-func (l *leakWorld) groups(entity string) []string {
-	d := l.defs[entity]
-	return d.Groups()
-}
-
-// hidden are the fields of a target that its subject may not see.
+// hidden are the fields of a target that its subject may not see, or sees
+// masked at most.
 func (l *leakWorld) hidden(s *scenario, entity string) []crm.Field {
 	open, partial := s.reads()
 	var out []crm.Field

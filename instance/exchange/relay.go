@@ -278,7 +278,7 @@ func (r *relay) produce(ctx context.Context, stream string, known bool, es []sto
 			return err
 		}
 	}
-	return r.transport.Produce(ctx, stream, messages)
+	return r.append(ctx, stream, messages)
 }
 
 // block keeps a stream from storing more until its stored envelopes are sent.

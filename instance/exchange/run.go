@@ -278,7 +278,7 @@ func (in *ingress) ask(ctx context.Context) error {
 		}
 		ms = append(ms, Message{Key: in.stream, Value: body, Headers: map[string]string{headerOperation: string(crm.OpGap)}})
 	}
-	return in.transport.Produce(ctx, topic, ms)
+	return in.append(ctx, topic, ms)
 }
 
 // obey keeps the repairs that a destination asks for; the relay makes them.

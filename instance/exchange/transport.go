@@ -3,7 +3,6 @@ package exchange
 import (
 	"context"
 	"fmt"
-	"strings"
 )
 
 // Transport is what exchange asks of a log broker. Every topic has one
@@ -65,12 +64,3 @@ const (
 )
 
 var headerOrder = []string{headerOperation, headerSequence, headerEpoch, headerContract, headerTraceparent}
-
-// control is the entity part of a control topic's name, where a destination
-// asks a source to repair what it misses.
-const control = "control"
-
-// streamName is the topic of what source lets destination hold of entity.
-func streamName(source, destination, entity string) string {
-	return strings.Join([]string{"meridian", source, destination, entity, "v1"}, ".")
-}
