@@ -17,6 +17,10 @@ type policyCmd struct {
 	Check policyCheckCmd `cmd:"" help:"Compile strictly: could this bundle be activated?"`
 	Eval  policyEvalCmd  `cmd:"" help:"Show the SQL filter that a subject's action compiles to."`
 	Show  policyShowCmd  `cmd:"" help:"Show the rules in force."`
+
+	Impact policyImpactCmd `cmd:"" help:"Show what another bundle would change, for everybody, before it is in force."`
+	Past   policyPastCmd   `cmd:"" help:"Who could see a record on a past date, and what could somebody see."`
+	Replay policyReplayCmd `cmd:"" help:"Decide a day of reads again, under another bundle."`
 }
 
 // Help shows the verbs at work.

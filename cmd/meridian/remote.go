@@ -84,6 +84,7 @@ type clients struct {
 	feed     feedv1connect.FeedServiceClient
 	policy   policyv1connect.PolicyServiceClient
 	audit    policyv1connect.AuditServiceClient
+	impact   policyv1connect.ImpactServiceClient
 	facts    policyv1connect.FactServiceClient
 	exchange exchangev1connect.ExchangeServiceClient
 	plugins  pluginv1connect.CatalogServiceClient
@@ -101,6 +102,7 @@ func newClients(base, token string) *clients {
 	c.feed = feedv1connect.NewFeedServiceClient(c.http, c.base, opts)
 	c.policy = policyv1connect.NewPolicyServiceClient(c.http, c.base, opts)
 	c.audit = policyv1connect.NewAuditServiceClient(c.http, c.base, opts)
+	c.impact = policyv1connect.NewImpactServiceClient(c.http, c.base, opts)
 	c.facts = policyv1connect.NewFactServiceClient(c.http, c.base, opts)
 	c.exchange = exchangev1connect.NewExchangeServiceClient(c.http, c.base, opts)
 	c.plugins = pluginv1connect.NewCatalogServiceClient(c.http, c.base, opts)

@@ -51,7 +51,7 @@ func (d *Door) WhoSees(ctx context.Context, c crm.Caller, entity, name string) (
 		if err != nil {
 			return 0, err
 		}
-		q := question{engine: a.engine, action: crm.ActionRead, def: def, rec: rec}
+		q := question{engine: a.engine, def: def, rec: rec}
 		if q.facts, err = d.store.FactsAbout(ctx, id, rec.Account); err != nil {
 			return 0, err
 		}
@@ -59,7 +59,7 @@ func (d *Door) WhoSees(ctx context.Context, c crm.Caller, entity, name string) (
 		if stamp, q.now, err = d.store.Stamp(ctx); err != nil {
 			return 0, err
 		}
-		subjects, err := d.audience(ctx, rec)
+		subjects, err := d.audience(ctx, rec, nil)
 		if err != nil {
 			return 0, err
 		}
@@ -67,15 +67,12 @@ func (d *Door) WhoSees(ctx context.Context, c crm.Caller, entity, name string) (
 			if q.subject.Stamp != a.subject.Stamp {
 				return 0, errMoved
 			}
-			if q.action = crm.ActionRead; q.subject.Kind == crm.KindInstance {
-				q.action = crm.ActionPublish
-			}
-			answer, err := q.decide(ctx)
+			v, err := q.viewer(ctx)
 			if err != nil {
 				return 0, err
 			}
-			if answer.Allowed {
-				viewers = append(viewers, Viewer{Subject: q.subject.ID, Kind: q.subject.Kind, Opens: reasons(answer.Opens), Revealed: answer.Revealed})
+			if v != nil {
+				viewers = append(viewers, *v)
 			}
 		}
 		return stamp, nil
@@ -114,15 +111,16 @@ func (d *Door) named(ctx context.Context, def crm.Definition, name string) (crm.
 }
 
 // audience is every subject of this instance and, if the record is at home,
-// every destination of a contract in force about its entity.
-func (d *Door) audience(ctx context.Context, rec crm.Record) ([]crm.Subject, error) {
-	ids, err := d.store.SubjectIDs(ctx)
+// every destination of a contract in force about its entity: now, or at a
+// moment.
+func (d *Door) audience(ctx context.Context, rec crm.Record, at *policy.Moment) ([]crm.Subject, error) {
+	ids, err := d.subjectIDs(ctx, at)
 	if err != nil {
 		return nil, err
 	}
 	var all []crm.Subject
 	for _, id := range ids {
-		s, known, err := d.store.Subject(ctx, id)
+		s, known, err := d.store.SubjectAt(ctx, id, at)
 		if err != nil {
 			return nil, err
 		}
@@ -130,26 +128,53 @@ func (d *Door) audience(ctx context.Context, rec crm.Record) ([]crm.Subject, err
 			all = append(all, s)
 		}
 	}
-	contracts, err := d.store.Contracts(ctx)
+	if rec.Home != d.instance {
+		return all, nil
+	}
+	contracts, err := d.contracts(ctx, at)
 	if err != nil {
 		return nil, err
 	}
-	err = d.store.Tx(ctx, func(ctx context.Context, tx *store.Tx) error {
-		for _, k := range contracts {
-			if k.Source != d.instance || k.Entity != rec.Entity || rec.Home != d.instance {
-				continue
-			}
-			s, inForce, err := tx.Receiver(ctx, k.ID)
-			if err != nil {
-				return err
-			}
-			if inForce {
-				all = append(all, s)
-			}
+	for _, k := range contracts {
+		if k.Source != d.instance || k.Entity != rec.Entity {
+			continue
 		}
-		return nil
-	})
-	return all, err
+		s, inForce, err := d.store.ReceiverAt(ctx, k.ID, at)
+		if err != nil {
+			return nil, err
+		}
+		if inForce {
+			all = append(all, s)
+		}
+	}
+	return all, nil
+}
+
+func (d *Door) subjectIDs(ctx context.Context, at *policy.Moment) ([]crm.SubjectID, error) {
+	if at == nil {
+		return d.store.SubjectIDs(ctx)
+	}
+	return d.store.SubjectIDsAt(ctx, *at)
+}
+
+func (d *Door) contracts(ctx context.Context, at *policy.Moment) ([]crm.Contract, error) {
+	if at == nil {
+		return d.store.Contracts(ctx)
+	}
+	return d.store.ContractsAt(ctx, *at)
+}
+
+// viewer is the question's subject as one who may see the record; nil if they
+// may not.
+func (q question) viewer(ctx context.Context) (*Viewer, error) {
+	if q.action = crm.ActionRead; q.subject.Kind == crm.KindInstance {
+		q.action = crm.ActionPublish
+	}
+	answer, err := q.decide(ctx)
+	if err != nil || !answer.Allowed {
+		return nil, err
+	}
+	return &Viewer{Subject: q.subject.ID, Kind: q.subject.Kind, Opens: reasons(answer.Opens), Revealed: answer.Revealed}, nil
 }
 
 // WhatSees counts what a subject can read, entity by entity. It is for who may

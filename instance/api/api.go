@@ -74,7 +74,7 @@ func (s *server) mount(pattern string, h http.Handler, paths ...string) {
 func services() []string {
 	return []string{
 		recordv1connect.RecordServiceName, schemav1connect.SchemaServiceName, feedv1connect.FeedServiceName,
-		exchangev1connect.ExchangeServiceName, policyv1connect.PolicyServiceName, policyv1connect.AuditServiceName,
+		exchangev1connect.ExchangeServiceName, policyv1connect.PolicyServiceName, policyv1connect.AuditServiceName, policyv1connect.ImpactServiceName,
 		policyv1connect.FactServiceName, pluginv1connect.CatalogServiceName,
 		facadev1connect.LoadServiceName, fleetv1connect.InstanceServiceName,
 	}
@@ -110,6 +110,7 @@ func (s *server) mountRPC() {
 	mount(exchangev1connect.NewExchangeServiceHandler(exchanges{s}, guarded))
 	mount(policyv1connect.NewPolicyServiceHandler(policies{s}, guarded))
 	mount(policyv1connect.NewAuditServiceHandler(audits{s}, guarded))
+	mount(policyv1connect.NewImpactServiceHandler(impacts{s}, guarded))
 	mount(policyv1connect.NewFactServiceHandler(facts{s}, guarded))
 	mount(pluginv1connect.NewCatalogServiceHandler(catalog{s}, guarded))
 	mount(facadev1connect.NewLoadServiceHandler(loads{s}, guarded))

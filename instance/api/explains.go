@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 
+	"meridian/instance/access"
 	"meridian/instance/crm"
 	policyv1 "meridian/proto/gen/meridian/policy/v1"
 )
@@ -12,11 +13,15 @@ func (s policies) ExplainRecord(ctx context.Context, req *policyv1.ExplainRecord
 	if err != nil {
 		return nil, err
 	}
-	out := &policyv1.ExplainRecordResponse{Viewers: make([]*policyv1.Viewer, len(viewers))}
+	return &policyv1.ExplainRecordResponse{Viewers: protoViewers(viewers)}, nil
+}
+
+func protoViewers(viewers []access.Viewer) []*policyv1.Viewer {
+	out := make([]*policyv1.Viewer, len(viewers))
 	for i, v := range viewers {
-		out.Viewers[i] = &policyv1.Viewer{Subject: string(v.Subject), Kind: string(v.Kind), Opens: protoReasons(v.Opens), Revealed: v.Revealed}
+		out[i] = &policyv1.Viewer{Subject: string(v.Subject), Kind: string(v.Kind), Opens: protoReasons(v.Opens), Revealed: v.Revealed}
 	}
-	return out, nil
+	return out
 }
 
 func (s policies) ExplainSubject(ctx context.Context, req *policyv1.ExplainSubjectRequest) (*policyv1.ExplainSubjectResponse, error) {

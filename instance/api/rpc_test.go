@@ -186,7 +186,7 @@ func TestGRPC(t *testing.T) {
 		if _, err := h.Check(t.Context(), &healthv1.HealthCheckRequest{Service: "nothing"}); status.Code(err) != codes.NotFound {
 			t.Errorf("%v", err)
 		}
-		if r, err := h.List(t.Context(), &healthv1.HealthListRequest{}); err != nil || len(r.Statuses) != 10 {
+		if r, err := h.List(t.Context(), &healthv1.HealthListRequest{}); err != nil || len(r.Statuses) != 12 {
 			t.Errorf("%v %v", r, err)
 		}
 		watch, err := h.Watch(t.Context(), &healthv1.HealthCheckRequest{})
@@ -212,7 +212,7 @@ func TestGRPC(t *testing.T) {
 		}
 		for _, want := range []string{
 			"meridian.record.v1.RecordService", "meridian.schema.v1.SchemaService", "meridian.feed.v1.FeedService", "meridian.exchange.v1.ExchangeService",
-			"meridian.policy.v1.PolicyService", "meridian.policy.v1.AuditService", "meridian.plugin.v1.CatalogService", "meridian.facade.v1.LoadService", "meridian.fleet.v1.InstanceService", "grpc.health.v1.Health",
+			"meridian.policy.v1.PolicyService", "meridian.policy.v1.AuditService", "meridian.policy.v1.FactService", "meridian.policy.v1.ImpactService", "meridian.plugin.v1.CatalogService", "meridian.facade.v1.LoadService", "meridian.fleet.v1.InstanceService", "grpc.health.v1.Health",
 		} {
 			if !slices.Contains(names, want) {
 				t.Errorf("%s is not listed: %v", want, names)

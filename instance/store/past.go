@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"strconv"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -85,10 +86,11 @@ func (s *Store) PastVersion(ctx context.Context, entity string, id crm.RecordID,
 	return rec, ok, pgErr(err, "past version of %s", entity)
 }
 
-// PastShown says of a record whether two filters showed it at a moment.
+// PastShown says of a record whether two filters showed it at a moment, and
+// whether they showed its field groups differently.
 type PastShown struct {
-	Version       int64
 	Before, After bool
+	Groups        bool
 }
 
 // PastShown puts two filters to records as they were at a moment. Those that
@@ -103,18 +105,29 @@ func (s *Store) PastShown(ctx context.Context, entity string, before, after poli
 		return nil, err
 	}
 	args := policy.NewArgs(&at)
-	sql := "select r.id::text, r.version, (" + before.Where(args) + ") is true, (" + after.Where(args) + ") is true from " + t.asOf(args, at, ids)
+	d := differing{t: t, args: args, before: View{Filter: before, At: &at}, after: View{Filter: after, At: &at}}
+	groups := "false"
+	for _, g := range d.shownApart() {
+		groups += " or " + level(before, g, args) + " <> " + level(after, g, args)
+	}
+	sql := "select r.id::text, " + d.before.shows(args) + ", " + d.after.shows(args) + ", (" + groups + ") is true from " + t.asOf(args, at, ids)
 	rows, err := s.door(s.pool, filtered).Query(ctx, sql, args.Values()...)
 	if err != nil {
 		return nil, pgErr(err, "look at past versions of %s", entity)
 	}
 	var id crm.RecordID
 	var shown PastShown
-	_, err = pgx.ForEachRow(rows, []any{&id, &shown.Version, &shown.Before, &shown.After}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&id, &shown.Before, &shown.After, &shown.Groups}, func() error {
 		out[id] = shown
 		return nil
 	})
 	return out, pgErr(err, "look at past versions of %s", entity)
+}
+
+// CountDecisions counts the decisions of a time, half-open.
+func (s *Store) CountDecisions(ctx context.Context, since, until time.Time) (n int64, err error) {
+	err = s.pool.QueryRow(ctx, "select count(*) from meridian.decision_log where at >= $1 and at < $2", since, until).Scan(&n)
+	return n, pgErr(err, "count decisions")
 }
 
 // SubjectIDsAt lists whom this instance knew at a moment.
@@ -137,4 +150,18 @@ func (s *Store) ContractsAt(ctx context.Context, at policy.Moment) ([]crm.Contra
 	}
 	cs, err := pgx.CollectRows(rows, scanContract)
 	return cs, pgErr(err, "list contracts of the past")
+}
+
+// FirstActivation is what was put in force first; the zero Activation if this
+// database names no bundle.
+func (s *Store) FirstActivation(ctx context.Context) (Activation, error) {
+	rows, err := s.pool.Query(ctx, "select "+activationColumns+" from meridian.activation order by seq limit 1")
+	if err != nil {
+		return Activation{}, pgErr(err, "first activation")
+	}
+	as, err := pgx.CollectRows(rows, scanActivation)
+	if err != nil || len(as) == 0 {
+		return Activation{}, pgErr(err, "first activation")
+	}
+	return as[0], nil
 }

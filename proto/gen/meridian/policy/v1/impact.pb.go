@@ -803,6 +803,60 @@ func (x *ImpactSummary) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
+// ImpactReport is a whole comparison, as it is kept with a proposal.
+type ImpactReport struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Summary *ImpactSummary         `protobuf:"bytes,1,opt,name=summary,proto3" json:"summary,omitempty"`
+	// What somebody gains first.
+	Personas      []*PersonaImpact `protobuf:"bytes,2,rep,name=personas,proto3" json:"personas,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImpactReport) Reset() {
+	*x = ImpactReport{}
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImpactReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImpactReport) ProtoMessage() {}
+
+func (x *ImpactReport) ProtoReflect() protoreflect.Message {
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImpactReport.ProtoReflect.Descriptor instead.
+func (*ImpactReport) Descriptor() ([]byte, []int) {
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ImpactReport) GetSummary() *ImpactSummary {
+	if x != nil {
+		return x.Summary
+	}
+	return nil
+}
+
+func (x *ImpactReport) GetPersonas() []*PersonaImpact {
+	if x != nil {
+		return x.Personas
+	}
+	return nil
+}
+
 type PastSubjectRequest struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Subject string                 `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
@@ -817,7 +871,7 @@ type PastSubjectRequest struct {
 
 func (x *PastSubjectRequest) Reset() {
 	*x = PastSubjectRequest{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[9]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -829,7 +883,7 @@ func (x *PastSubjectRequest) String() string {
 func (*PastSubjectRequest) ProtoMessage() {}
 
 func (x *PastSubjectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[9]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -842,7 +896,7 @@ func (x *PastSubjectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastSubjectRequest.ProtoReflect.Descriptor instead.
 func (*PastSubjectRequest) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{9}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PastSubjectRequest) GetSubject() string {
@@ -883,7 +937,7 @@ type PastSubjectResponse struct {
 
 func (x *PastSubjectResponse) Reset() {
 	*x = PastSubjectResponse{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[10]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -895,7 +949,7 @@ func (x *PastSubjectResponse) String() string {
 func (*PastSubjectResponse) ProtoMessage() {}
 
 func (x *PastSubjectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[10]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -908,7 +962,7 @@ func (x *PastSubjectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastSubjectResponse.ProtoReflect.Descriptor instead.
 func (*PastSubjectResponse) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{10}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PastSubjectResponse) GetSights() []*PastSight {
@@ -940,7 +994,7 @@ type PastSight struct {
 
 func (x *PastSight) Reset() {
 	*x = PastSight{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[11]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -952,7 +1006,7 @@ func (x *PastSight) String() string {
 func (*PastSight) ProtoMessage() {}
 
 func (x *PastSight) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[11]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -965,7 +1019,7 @@ func (x *PastSight) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastSight.ProtoReflect.Descriptor instead.
 func (*PastSight) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{11}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PastSight) GetEntity() string {
@@ -1022,7 +1076,7 @@ type PastRecordRequest struct {
 
 func (x *PastRecordRequest) Reset() {
 	*x = PastRecordRequest{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[12]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1034,7 +1088,7 @@ func (x *PastRecordRequest) String() string {
 func (*PastRecordRequest) ProtoMessage() {}
 
 func (x *PastRecordRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[12]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1047,7 +1101,7 @@ func (x *PastRecordRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastRecordRequest.ProtoReflect.Descriptor instead.
 func (*PastRecordRequest) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{12}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PastRecordRequest) GetEntity() string {
@@ -1083,7 +1137,7 @@ type PastRecordResponse struct {
 
 func (x *PastRecordResponse) Reset() {
 	*x = PastRecordResponse{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[13]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1095,7 +1149,7 @@ func (x *PastRecordResponse) String() string {
 func (*PastRecordResponse) ProtoMessage() {}
 
 func (x *PastRecordResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[13]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1108,7 +1162,7 @@ func (x *PastRecordResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastRecordResponse.ProtoReflect.Descriptor instead.
 func (*PastRecordResponse) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{13}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PastRecordResponse) GetViewers() []*Viewer {
@@ -1146,7 +1200,7 @@ type ReplayRequest struct {
 
 func (x *ReplayRequest) Reset() {
 	*x = ReplayRequest{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[14]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1158,7 +1212,7 @@ func (x *ReplayRequest) String() string {
 func (*ReplayRequest) ProtoMessage() {}
 
 func (x *ReplayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[14]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1171,7 +1225,7 @@ func (x *ReplayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayRequest.ProtoReflect.Descriptor instead.
 func (*ReplayRequest) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{14}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ReplayRequest) GetCandidate() *Candidate {
@@ -1216,7 +1270,7 @@ type ReplayResponse struct {
 
 func (x *ReplayResponse) Reset() {
 	*x = ReplayResponse{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[15]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1228,7 +1282,7 @@ func (x *ReplayResponse) String() string {
 func (*ReplayResponse) ProtoMessage() {}
 
 func (x *ReplayResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[15]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1241,7 +1295,7 @@ func (x *ReplayResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayResponse.ProtoReflect.Descriptor instead.
 func (*ReplayResponse) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{15}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ReplayResponse) GetMessage() isReplayResponse_Message {
@@ -1315,7 +1369,7 @@ type ReplayedDecision struct {
 
 func (x *ReplayedDecision) Reset() {
 	*x = ReplayedDecision{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[16]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1327,7 +1381,7 @@ func (x *ReplayedDecision) String() string {
 func (*ReplayedDecision) ProtoMessage() {}
 
 func (x *ReplayedDecision) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[16]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1340,7 +1394,7 @@ func (x *ReplayedDecision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayedDecision.ProtoReflect.Descriptor instead.
 func (*ReplayedDecision) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{16}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ReplayedDecision) GetId() int64 {
@@ -1386,25 +1440,31 @@ func (x *ReplayedDecision) GetRecords() []*ReplayedRecord {
 }
 
 type ReplayedRecord struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Id      string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Version int64                  `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// As it was at that moment.
+	Version int64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
 	// As the bundle of that moment says, and as the candidate says.
 	Was bool `protobuf:"varint,3,opt,name=was,proto3" json:"was,omitempty"`
 	Is  bool `protobuf:"varint,4,opt,name=is,proto3" json:"is,omitempty"`
 	// What opens and closes it under the candidate only, and what did so under
 	// the bundle of that moment only.
-	Opens         []*Reason `protobuf:"bytes,5,rep,name=opens,proto3" json:"opens,omitempty"`
-	Closes        []*Reason `protobuf:"bytes,6,rep,name=closes,proto3" json:"closes,omitempty"`
-	Opened        []*Reason `protobuf:"bytes,7,rep,name=opened,proto3" json:"opened,omitempty"`
-	Closed        []*Reason `protobuf:"bytes,8,rep,name=closed,proto3" json:"closed,omitempty"`
+	Opens  []*Reason `protobuf:"bytes,5,rep,name=opens,proto3" json:"opens,omitempty"`
+	Closes []*Reason `protobuf:"bytes,6,rep,name=closes,proto3" json:"closes,omitempty"`
+	Opened []*Reason `protobuf:"bytes,7,rep,name=opened,proto3" json:"opened,omitempty"`
+	Closed []*Reason `protobuf:"bytes,8,rep,name=closed,proto3" json:"closed,omitempty"`
+	// Field groups that the candidate would show, mask or hide and the old bundle
+	// did not.
+	Shows         []string `protobuf:"bytes,9,rep,name=shows,proto3" json:"shows,omitempty"`
+	Masks         []string `protobuf:"bytes,10,rep,name=masks,proto3" json:"masks,omitempty"`
+	Hides         []string `protobuf:"bytes,11,rep,name=hides,proto3" json:"hides,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReplayedRecord) Reset() {
 	*x = ReplayedRecord{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[17]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1416,7 +1476,7 @@ func (x *ReplayedRecord) String() string {
 func (*ReplayedRecord) ProtoMessage() {}
 
 func (x *ReplayedRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[17]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1429,7 +1489,7 @@ func (x *ReplayedRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayedRecord.ProtoReflect.Descriptor instead.
 func (*ReplayedRecord) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{17}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ReplayedRecord) GetId() string {
@@ -1488,6 +1548,27 @@ func (x *ReplayedRecord) GetClosed() []*Reason {
 	return nil
 }
 
+func (x *ReplayedRecord) GetShows() []string {
+	if x != nil {
+		return x.Shows
+	}
+	return nil
+}
+
+func (x *ReplayedRecord) GetMasks() []string {
+	if x != nil {
+		return x.Masks
+	}
+	return nil
+}
+
+func (x *ReplayedRecord) GetHides() []string {
+	if x != nil {
+		return x.Hides
+	}
+	return nil
+}
+
 type ReplaySummary struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	After string                 `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"`
@@ -1498,7 +1579,8 @@ type ReplaySummary struct {
 	// Of a subject, an entity or a bundle that is not to be had any more, or of
 	// an action that is not replayed.
 	Skipped int64 `protobuf:"varint,5,opt,name=skipped,proto3" json:"skipped,omitempty"`
-	// Counts and lists whose rules differ: what they were asked for is not in the log.
+	// Counts and lists whose rules differ, with no difference in the records that
+	// were answered: what they were asked for is not in the log.
 	Open int64 `protobuf:"varint,6,opt,name=open,proto3" json:"open,omitempty"`
 	// Records judged, and those whose past is gone.
 	Records       int64   `protobuf:"varint,7,opt,name=records,proto3" json:"records,omitempty"`
@@ -1512,7 +1594,7 @@ type ReplaySummary struct {
 
 func (x *ReplaySummary) Reset() {
 	*x = ReplaySummary{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[18]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1524,7 +1606,7 @@ func (x *ReplaySummary) String() string {
 func (*ReplaySummary) ProtoMessage() {}
 
 func (x *ReplaySummary) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[18]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1537,7 +1619,7 @@ func (x *ReplaySummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaySummary.ProtoReflect.Descriptor instead.
 func (*ReplaySummary) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{18}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ReplaySummary) GetAfter() string {
@@ -1617,6 +1699,59 @@ func (x *ReplaySummary) GetSeconds() float64 {
 	return 0
 }
 
+// ReplayReport is a whole replay.
+type ReplayReport struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Summary       *ReplaySummary         `protobuf:"bytes,1,opt,name=summary,proto3" json:"summary,omitempty"`
+	Decisions     []*ReplayedDecision    `protobuf:"bytes,2,rep,name=decisions,proto3" json:"decisions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplayReport) Reset() {
+	*x = ReplayReport{}
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplayReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplayReport) ProtoMessage() {}
+
+func (x *ReplayReport) ProtoReflect() protoreflect.Message {
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplayReport.ProtoReflect.Descriptor instead.
+func (*ReplayReport) Descriptor() ([]byte, []int) {
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ReplayReport) GetSummary() *ReplaySummary {
+	if x != nil {
+		return x.Summary
+	}
+	return nil
+}
+
+func (x *ReplayReport) GetDecisions() []*ReplayedDecision {
+	if x != nil {
+		return x.Decisions
+	}
+	return nil
+}
+
 var File_meridian_policy_v1_impact_proto protoreflect.FileDescriptor
 
 const file_meridian_policy_v1_impact_proto_rawDesc = "" +
@@ -1684,7 +1819,10 @@ const file_meridian_policy_v1_impact_proto_rawDesc = "" +
 	"\x0flargest_subject\x18\t \x01(\tR\x0elargestSubject\x12%\n" +
 	"\x0elargest_entity\x18\n" +
 	" \x01(\tR\rlargestEntity\x12*\n" +
-	"\x02at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\x88\x01\n" +
+	"\x02at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\x8a\x01\n" +
+	"\fImpactReport\x12;\n" +
+	"\asummary\x18\x01 \x01(\v2!.meridian.policy.v1.ImpactSummaryR\asummary\x12=\n" +
+	"\bpersonas\x18\x02 \x03(\v2!.meridian.policy.v1.PersonaImpactR\bpersonas\"\x88\x01\n" +
 	"\x12PastSubjectRequest\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x16\n" +
@@ -1733,7 +1871,7 @@ const file_meridian_policy_v1_impact_proto_rawDesc = "" +
 	"\asubject\x18\x03 \x01(\tR\asubject\x12\x16\n" +
 	"\x06action\x18\x04 \x01(\tR\x06action\x12\x16\n" +
 	"\x06entity\x18\x05 \x01(\tR\x06entity\x12<\n" +
-	"\arecords\x18\x06 \x03(\v2\".meridian.policy.v1.ReplayedRecordR\arecords\"\xaa\x02\n" +
+	"\arecords\x18\x06 \x03(\v2\".meridian.policy.v1.ReplayedRecordR\arecords\"\xec\x02\n" +
 	"\x0eReplayedRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x03R\aversion\x12\x10\n" +
@@ -1742,7 +1880,11 @@ const file_meridian_policy_v1_impact_proto_rawDesc = "" +
 	"\x05opens\x18\x05 \x03(\v2\x1a.meridian.policy.v1.ReasonR\x05opens\x122\n" +
 	"\x06closes\x18\x06 \x03(\v2\x1a.meridian.policy.v1.ReasonR\x06closes\x122\n" +
 	"\x06opened\x18\a \x03(\v2\x1a.meridian.policy.v1.ReasonR\x06opened\x122\n" +
-	"\x06closed\x18\b \x03(\v2\x1a.meridian.policy.v1.ReasonR\x06closed\"\x9b\x02\n" +
+	"\x06closed\x18\b \x03(\v2\x1a.meridian.policy.v1.ReasonR\x06closed\x12\x14\n" +
+	"\x05shows\x18\t \x03(\tR\x05shows\x12\x14\n" +
+	"\x05masks\x18\n" +
+	" \x03(\tR\x05masks\x12\x14\n" +
+	"\x05hides\x18\v \x03(\tR\x05hides\"\x9b\x02\n" +
 	"\rReplaySummary\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\tR\x05after\x12\x1c\n" +
 	"\tdecisions\x18\x02 \x01(\x03R\tdecisions\x12\x12\n" +
@@ -1755,7 +1897,10 @@ const file_meridian_policy_v1_impact_proto_rawDesc = "" +
 	"\x06opened\x18\t \x01(\x03R\x06opened\x12\x16\n" +
 	"\x06closed\x18\n" +
 	" \x01(\x03R\x06closed\x12\x18\n" +
-	"\aseconds\x18\v \x01(\x01R\aseconds2\xf2\x02\n" +
+	"\aseconds\x18\v \x01(\x01R\aseconds\"\x8f\x01\n" +
+	"\fReplayReport\x12;\n" +
+	"\asummary\x18\x01 \x01(\v2!.meridian.policy.v1.ReplaySummaryR\asummary\x12B\n" +
+	"\tdecisions\x18\x02 \x03(\v2$.meridian.policy.v1.ReplayedDecisionR\tdecisions2\xf2\x02\n" +
 	"\rImpactService\x12Q\n" +
 	"\x06Impact\x12!.meridian.policy.v1.ImpactRequest\x1a\".meridian.policy.v1.ImpactResponse0\x01\x12^\n" +
 	"\vPastSubject\x12&.meridian.policy.v1.PastSubjectRequest\x1a'.meridian.policy.v1.PastSubjectResponse\x12[\n" +
@@ -1776,7 +1921,7 @@ func file_meridian_policy_v1_impact_proto_rawDescGZIP() []byte {
 	return file_meridian_policy_v1_impact_proto_rawDescData
 }
 
-var file_meridian_policy_v1_impact_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_meridian_policy_v1_impact_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_meridian_policy_v1_impact_proto_goTypes = []any{
 	(*Candidate)(nil),             // 0: meridian.policy.v1.Candidate
 	(*ImpactRequest)(nil),         // 1: meridian.policy.v1.ImpactRequest
@@ -1787,26 +1932,28 @@ var file_meridian_policy_v1_impact_proto_goTypes = []any{
 	(*GroupImpact)(nil),           // 6: meridian.policy.v1.GroupImpact
 	(*PlaceImpact)(nil),           // 7: meridian.policy.v1.PlaceImpact
 	(*ImpactSummary)(nil),         // 8: meridian.policy.v1.ImpactSummary
-	(*PastSubjectRequest)(nil),    // 9: meridian.policy.v1.PastSubjectRequest
-	(*PastSubjectResponse)(nil),   // 10: meridian.policy.v1.PastSubjectResponse
-	(*PastSight)(nil),             // 11: meridian.policy.v1.PastSight
-	(*PastRecordRequest)(nil),     // 12: meridian.policy.v1.PastRecordRequest
-	(*PastRecordResponse)(nil),    // 13: meridian.policy.v1.PastRecordResponse
-	(*ReplayRequest)(nil),         // 14: meridian.policy.v1.ReplayRequest
-	(*ReplayResponse)(nil),        // 15: meridian.policy.v1.ReplayResponse
-	(*ReplayedDecision)(nil),      // 16: meridian.policy.v1.ReplayedDecision
-	(*ReplayedRecord)(nil),        // 17: meridian.policy.v1.ReplayedRecord
-	(*ReplaySummary)(nil),         // 18: meridian.policy.v1.ReplaySummary
-	nil,                           // 19: meridian.policy.v1.PastSight.GroundsEntry
-	nil,                           // 20: meridian.policy.v1.PastSight.TerritoriesEntry
-	nil,                           // 21: meridian.policy.v1.PastSight.SegmentsEntry
-	(*Module)(nil),                // 22: meridian.policy.v1.Module
-	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
-	(*Viewer)(nil),                // 24: meridian.policy.v1.Viewer
-	(*Reason)(nil),                // 25: meridian.policy.v1.Reason
+	(*ImpactReport)(nil),          // 9: meridian.policy.v1.ImpactReport
+	(*PastSubjectRequest)(nil),    // 10: meridian.policy.v1.PastSubjectRequest
+	(*PastSubjectResponse)(nil),   // 11: meridian.policy.v1.PastSubjectResponse
+	(*PastSight)(nil),             // 12: meridian.policy.v1.PastSight
+	(*PastRecordRequest)(nil),     // 13: meridian.policy.v1.PastRecordRequest
+	(*PastRecordResponse)(nil),    // 14: meridian.policy.v1.PastRecordResponse
+	(*ReplayRequest)(nil),         // 15: meridian.policy.v1.ReplayRequest
+	(*ReplayResponse)(nil),        // 16: meridian.policy.v1.ReplayResponse
+	(*ReplayedDecision)(nil),      // 17: meridian.policy.v1.ReplayedDecision
+	(*ReplayedRecord)(nil),        // 18: meridian.policy.v1.ReplayedRecord
+	(*ReplaySummary)(nil),         // 19: meridian.policy.v1.ReplaySummary
+	(*ReplayReport)(nil),          // 20: meridian.policy.v1.ReplayReport
+	nil,                           // 21: meridian.policy.v1.PastSight.GroundsEntry
+	nil,                           // 22: meridian.policy.v1.PastSight.TerritoriesEntry
+	nil,                           // 23: meridian.policy.v1.PastSight.SegmentsEntry
+	(*Module)(nil),                // 24: meridian.policy.v1.Module
+	(*timestamppb.Timestamp)(nil), // 25: google.protobuf.Timestamp
+	(*Viewer)(nil),                // 26: meridian.policy.v1.Viewer
+	(*Reason)(nil),                // 27: meridian.policy.v1.Reason
 }
 var file_meridian_policy_v1_impact_proto_depIdxs = []int32{
-	22, // 0: meridian.policy.v1.Candidate.modules:type_name -> meridian.policy.v1.Module
+	24, // 0: meridian.policy.v1.Candidate.modules:type_name -> meridian.policy.v1.Module
 	0,  // 1: meridian.policy.v1.ImpactRequest.candidate:type_name -> meridian.policy.v1.Candidate
 	3,  // 2: meridian.policy.v1.ImpactResponse.progress:type_name -> meridian.policy.v1.Progress
 	4,  // 3: meridian.policy.v1.ImpactResponse.persona:type_name -> meridian.policy.v1.PersonaImpact
@@ -1815,39 +1962,43 @@ var file_meridian_policy_v1_impact_proto_depIdxs = []int32{
 	6,  // 6: meridian.policy.v1.EntityImpact.groups:type_name -> meridian.policy.v1.GroupImpact
 	7,  // 7: meridian.policy.v1.EntityImpact.territories:type_name -> meridian.policy.v1.PlaceImpact
 	7,  // 8: meridian.policy.v1.EntityImpact.segments:type_name -> meridian.policy.v1.PlaceImpact
-	23, // 9: meridian.policy.v1.ImpactSummary.at:type_name -> google.protobuf.Timestamp
-	23, // 10: meridian.policy.v1.PastSubjectRequest.at:type_name -> google.protobuf.Timestamp
-	11, // 11: meridian.policy.v1.PastSubjectResponse.sights:type_name -> meridian.policy.v1.PastSight
-	19, // 12: meridian.policy.v1.PastSight.grounds:type_name -> meridian.policy.v1.PastSight.GroundsEntry
-	20, // 13: meridian.policy.v1.PastSight.territories:type_name -> meridian.policy.v1.PastSight.TerritoriesEntry
-	21, // 14: meridian.policy.v1.PastSight.segments:type_name -> meridian.policy.v1.PastSight.SegmentsEntry
-	23, // 15: meridian.policy.v1.PastRecordRequest.at:type_name -> google.protobuf.Timestamp
-	24, // 16: meridian.policy.v1.PastRecordResponse.viewers:type_name -> meridian.policy.v1.Viewer
-	0,  // 17: meridian.policy.v1.ReplayRequest.candidate:type_name -> meridian.policy.v1.Candidate
-	23, // 18: meridian.policy.v1.ReplayRequest.since:type_name -> google.protobuf.Timestamp
-	23, // 19: meridian.policy.v1.ReplayRequest.until:type_name -> google.protobuf.Timestamp
-	3,  // 20: meridian.policy.v1.ReplayResponse.progress:type_name -> meridian.policy.v1.Progress
-	16, // 21: meridian.policy.v1.ReplayResponse.decision:type_name -> meridian.policy.v1.ReplayedDecision
-	18, // 22: meridian.policy.v1.ReplayResponse.summary:type_name -> meridian.policy.v1.ReplaySummary
-	23, // 23: meridian.policy.v1.ReplayedDecision.at:type_name -> google.protobuf.Timestamp
-	17, // 24: meridian.policy.v1.ReplayedDecision.records:type_name -> meridian.policy.v1.ReplayedRecord
-	25, // 25: meridian.policy.v1.ReplayedRecord.opens:type_name -> meridian.policy.v1.Reason
-	25, // 26: meridian.policy.v1.ReplayedRecord.closes:type_name -> meridian.policy.v1.Reason
-	25, // 27: meridian.policy.v1.ReplayedRecord.opened:type_name -> meridian.policy.v1.Reason
-	25, // 28: meridian.policy.v1.ReplayedRecord.closed:type_name -> meridian.policy.v1.Reason
-	1,  // 29: meridian.policy.v1.ImpactService.Impact:input_type -> meridian.policy.v1.ImpactRequest
-	9,  // 30: meridian.policy.v1.ImpactService.PastSubject:input_type -> meridian.policy.v1.PastSubjectRequest
-	12, // 31: meridian.policy.v1.ImpactService.PastRecord:input_type -> meridian.policy.v1.PastRecordRequest
-	14, // 32: meridian.policy.v1.ImpactService.Replay:input_type -> meridian.policy.v1.ReplayRequest
-	2,  // 33: meridian.policy.v1.ImpactService.Impact:output_type -> meridian.policy.v1.ImpactResponse
-	10, // 34: meridian.policy.v1.ImpactService.PastSubject:output_type -> meridian.policy.v1.PastSubjectResponse
-	13, // 35: meridian.policy.v1.ImpactService.PastRecord:output_type -> meridian.policy.v1.PastRecordResponse
-	15, // 36: meridian.policy.v1.ImpactService.Replay:output_type -> meridian.policy.v1.ReplayResponse
-	33, // [33:37] is the sub-list for method output_type
-	29, // [29:33] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	25, // 9: meridian.policy.v1.ImpactSummary.at:type_name -> google.protobuf.Timestamp
+	8,  // 10: meridian.policy.v1.ImpactReport.summary:type_name -> meridian.policy.v1.ImpactSummary
+	4,  // 11: meridian.policy.v1.ImpactReport.personas:type_name -> meridian.policy.v1.PersonaImpact
+	25, // 12: meridian.policy.v1.PastSubjectRequest.at:type_name -> google.protobuf.Timestamp
+	12, // 13: meridian.policy.v1.PastSubjectResponse.sights:type_name -> meridian.policy.v1.PastSight
+	21, // 14: meridian.policy.v1.PastSight.grounds:type_name -> meridian.policy.v1.PastSight.GroundsEntry
+	22, // 15: meridian.policy.v1.PastSight.territories:type_name -> meridian.policy.v1.PastSight.TerritoriesEntry
+	23, // 16: meridian.policy.v1.PastSight.segments:type_name -> meridian.policy.v1.PastSight.SegmentsEntry
+	25, // 17: meridian.policy.v1.PastRecordRequest.at:type_name -> google.protobuf.Timestamp
+	26, // 18: meridian.policy.v1.PastRecordResponse.viewers:type_name -> meridian.policy.v1.Viewer
+	0,  // 19: meridian.policy.v1.ReplayRequest.candidate:type_name -> meridian.policy.v1.Candidate
+	25, // 20: meridian.policy.v1.ReplayRequest.since:type_name -> google.protobuf.Timestamp
+	25, // 21: meridian.policy.v1.ReplayRequest.until:type_name -> google.protobuf.Timestamp
+	3,  // 22: meridian.policy.v1.ReplayResponse.progress:type_name -> meridian.policy.v1.Progress
+	17, // 23: meridian.policy.v1.ReplayResponse.decision:type_name -> meridian.policy.v1.ReplayedDecision
+	19, // 24: meridian.policy.v1.ReplayResponse.summary:type_name -> meridian.policy.v1.ReplaySummary
+	25, // 25: meridian.policy.v1.ReplayedDecision.at:type_name -> google.protobuf.Timestamp
+	18, // 26: meridian.policy.v1.ReplayedDecision.records:type_name -> meridian.policy.v1.ReplayedRecord
+	27, // 27: meridian.policy.v1.ReplayedRecord.opens:type_name -> meridian.policy.v1.Reason
+	27, // 28: meridian.policy.v1.ReplayedRecord.closes:type_name -> meridian.policy.v1.Reason
+	27, // 29: meridian.policy.v1.ReplayedRecord.opened:type_name -> meridian.policy.v1.Reason
+	27, // 30: meridian.policy.v1.ReplayedRecord.closed:type_name -> meridian.policy.v1.Reason
+	19, // 31: meridian.policy.v1.ReplayReport.summary:type_name -> meridian.policy.v1.ReplaySummary
+	17, // 32: meridian.policy.v1.ReplayReport.decisions:type_name -> meridian.policy.v1.ReplayedDecision
+	1,  // 33: meridian.policy.v1.ImpactService.Impact:input_type -> meridian.policy.v1.ImpactRequest
+	10, // 34: meridian.policy.v1.ImpactService.PastSubject:input_type -> meridian.policy.v1.PastSubjectRequest
+	13, // 35: meridian.policy.v1.ImpactService.PastRecord:input_type -> meridian.policy.v1.PastRecordRequest
+	15, // 36: meridian.policy.v1.ImpactService.Replay:input_type -> meridian.policy.v1.ReplayRequest
+	2,  // 37: meridian.policy.v1.ImpactService.Impact:output_type -> meridian.policy.v1.ImpactResponse
+	11, // 38: meridian.policy.v1.ImpactService.PastSubject:output_type -> meridian.policy.v1.PastSubjectResponse
+	14, // 39: meridian.policy.v1.ImpactService.PastRecord:output_type -> meridian.policy.v1.PastRecordResponse
+	16, // 40: meridian.policy.v1.ImpactService.Replay:output_type -> meridian.policy.v1.ReplayResponse
+	37, // [37:41] is the sub-list for method output_type
+	33, // [33:37] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_meridian_policy_v1_impact_proto_init() }
@@ -1861,7 +2012,7 @@ func file_meridian_policy_v1_impact_proto_init() {
 		(*ImpactResponse_Persona)(nil),
 		(*ImpactResponse_Summary)(nil),
 	}
-	file_meridian_policy_v1_impact_proto_msgTypes[15].OneofWrappers = []any{
+	file_meridian_policy_v1_impact_proto_msgTypes[16].OneofWrappers = []any{
 		(*ReplayResponse_Progress)(nil),
 		(*ReplayResponse_Decision)(nil),
 		(*ReplayResponse_Summary)(nil),
@@ -1872,7 +2023,7 @@ func file_meridian_policy_v1_impact_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meridian_policy_v1_impact_proto_rawDesc), len(file_meridian_policy_v1_impact_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

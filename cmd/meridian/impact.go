@@ -1,0 +1,215 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"meridian/instance/crm"
+	policyv1 "meridian/proto/gen/meridian/policy/v1"
+)
+
+// tried names the bundle that a verb tries.
+type tried struct {
+	Bundle string `arg:"" placeholder:"DIR|DIGEST" help:"A folder of rules, or the digest of a bundle that the instance keeps."`
+}
+
+// candidate is the folder's files, or the digest.
+func (t tried) candidate() (*policyv1.Candidate, error) {
+	if s, err := os.Stat(t.Bundle); err == nil && s.IsDir() {
+		modules, err := rules{Dir: t.Bundle}.modules()
+		return &policyv1.Candidate{Modules: modules}, err
+	}
+	if len(t.Bundle) != 64 || strings.Trim(t.Bundle, "0123456789abcdef") != "" {
+		return nil, crm.FieldErrorf("bundle", "%s is neither a folder nor a digest (64 hexadecimal digits)", t.Bundle)
+	}
+	return &policyv1.Candidate{Digest: t.Bundle}, nil
+}
+
+type policyImpactCmd struct {
+	remote
+	tried
+	Subjects []string `placeholder:"SUBJECT" help:"Only these, as rep.west@amer or contract:amer-emea-account; all if absent."`
+	Action   string   `default:"read" help:"read, create, update, delete, share or withhold."`
+	Places   bool     `help:"Also by territory and segment."`
+	IDs      bool     `name:"ids" help:"Also a few ids of records that change."`
+}
+
+// Help shows the verb at work.
+func (policyImpactCmd) Help() string {
+	return `Compares a bundle with the one in force before anything changes: which records and field groups
+every persona and every receiving instance would gain and lose, exactly, and what would have to be
+given back. It shows counts and ids, no values, and is noted in the decision log.
+
+  meridian policy impact ./my-rules --as officer.a@amer
+  meridian policy impact ./my-rules --subjects rep.west@amer,contract:amer-emea-account --places --ids --as officer.a@amer
+  meridian policy impact 3f2a91c0... --json --as officer.a@amer > impact.json`
+}
+
+// Run prints the comparison: what somebody gains comes first.
+func (p policyImpactCmd) Run(ctx context.Context, out output) error {
+	c, err := p.dial()
+	if err != nil {
+		return err
+	}
+	candidate, err := p.candidate()
+	if err != nil {
+		return err
+	}
+	stream, err := c.impact.Impact(ctx, &policyv1.ImpactRequest{Candidate: candidate, Subjects: p.Subjects, Action: p.Action})
+	if err != nil {
+		return err
+	}
+	defer stream.Close() //nolint:errcheck // the stream ends with the verb either way
+	report := &policyv1.ImpactReport{}
+	steps := stepsTo(out.Stderr)
+	for stream.Receive() {
+		switch m := stream.Msg().GetMessage().(type) {
+		case *policyv1.ImpactResponse_Progress:
+			steps(m.Progress)
+		case *policyv1.ImpactResponse_Persona:
+			report.Personas = append(report.Personas, m.Persona)
+		case *policyv1.ImpactResponse_Summary:
+			report.Summary = m.Summary
+		}
+	}
+	if err := stream.Err(); err != nil {
+		return err
+	}
+	slices.SortStableFunc(report.Personas, func(a, b *policyv1.PersonaImpact) int {
+		return cmp.Or(cmp.Compare(gained(b), gained(a)), strings.Compare(a.GetSubject(), b.GetSubject()))
+	})
+	if p.JSON {
+		return printProto(out.Stdout, report)
+	}
+	p.print(out.Stdout, report)
+	return nil
+}
+
+// stepsTo tells once a second how far long work is.
+func stepsTo(w io.Writer) func(*policyv1.Progress) {
+	last := time.Now()
+	return func(p *policyv1.Progress) {
+		if time.Since(last) < time.Second {
+			return
+		}
+		last = time.Now()
+		fmt.Fprintf(w, "%d of %d %s\n", p.GetDone(), p.GetTotal(), printable(p.GetCurrent()))
+	}
+}
+
+func gained(p *policyv1.PersonaImpact) (n int64) {
+	for _, e := range p.GetEntities() {
+		n += e.GetGained()
+	}
+	return n
+}
+
+// loud is the part of an entity from which on what somebody newly sees is
+// called out before everything else.
+const loud = 0.2
+
+func (p policyImpactCmd) print(w io.Writer, r *policyv1.ImpactReport) {
+	s := r.GetSummary()
+	fmt.Fprintf(w, "bundle   %.12s instead of %.12s, which is in force\ncompared %d subjects and contracts for %s; %d differ\n\n",
+		s.GetAfter(), s.GetBefore(), s.GetCompared(), p.Action, s.GetDiffering())
+	for _, x := range r.GetPersonas() {
+		for _, e := range x.GetEntities() {
+			if part := share(e); part >= loud {
+				what := fmt.Sprintf("%.0f %% of all %s records", part*100, e.GetEntity())
+				if e.GetGained() == e.GetRecords() {
+					what = "EVERYTHING: every " + e.GetEntity() + " record"
+				}
+				fmt.Fprintf(w, "!! %s would newly see %s (%d of %d)\n", printable(x.GetSubject()), what, e.GetGained(), e.GetRecords())
+			}
+		}
+	}
+	part := func(title string, of func(*policyv1.PersonaImpact) bool) {
+		first := true
+		for _, x := range r.GetPersonas() {
+			if !of(x) {
+				continue
+			}
+			if first {
+				fmt.Fprintf(w, "\n%s\n", title)
+				first = false
+			}
+			p.persona(w, x)
+		}
+	}
+	contract := func(x *policyv1.PersonaImpact) bool { return x.GetDestination() != "" }
+	part("DENIALS THAT BECOME ALLOWED", func(x *policyv1.PersonaImpact) bool { return !contract(x) && gained(x) > 0 })
+	part("OTHER CHANGES", func(x *policyv1.PersonaImpact) bool { return !contract(x) && gained(x) == 0 })
+	part("RECEIVING INSTANCES", contract)
+	if len(r.GetPersonas()) == 0 {
+		fmt.Fprintln(w, "nothing changes for anybody")
+	}
+}
+
+func share(e *policyv1.EntityImpact) float64 {
+	if e.GetRecords() == 0 {
+		return 0
+	}
+	return float64(e.GetGained()) / float64(e.GetRecords())
+}
+
+func (p policyImpactCmd) persona(w io.Writer, x *policyv1.PersonaImpact) {
+	name := printable(x.GetSubject())
+	if x.GetDestination() != "" {
+		name += " to " + printable(x.GetDestination())
+	}
+	fmt.Fprintf(w, "  %s\n", name)
+	if x.GetRefused() != "" {
+		fmt.Fprintf(w, "    !! the bundle cannot be applied to it; it would see nothing: %s\n", printable(x.GetRefused()))
+	}
+	for _, e := range x.GetEntities() {
+		fmt.Fprintf(w, "    %-12s +%-8d %s\n", e.GetEntity(), e.GetGained(), bar('+', e.GetGained(), e.GetRecords()))
+		fmt.Fprintf(w, "    %-12s -%-8d %s\n", "", e.GetLost(), bar('-', e.GetLost(), e.GetRecords()))
+		for _, g := range e.GetGroups() {
+			fmt.Fprintf(w, "    %-12s group %s: shown on %d more, masked on %d, hidden on %d\n", "", g.GetGroup(), g.GetGained(), g.GetMasked(), g.GetLost())
+		}
+		if x.GetDestination() != "" {
+			fmt.Fprintf(w, "    %-12s gives back %d that it holds; %d newly leave\n", "", e.GetGiveBack(), e.GetGained())
+		}
+		if p.Places {
+			p.places(w, "territory", e.GetTerritories())
+			p.places(w, "segment", e.GetSegments())
+		}
+		if p.IDs {
+			for _, ids := range []struct {
+				name string
+				ids  []string
+			}{{"gained", e.GetGainedIds()}, {"lost", e.GetLostIds()}, {"changed", e.GetChangedIds()}, {"given back", e.GetGiveBackIds()}} {
+				if len(ids.ids) > 0 {
+					fmt.Fprintf(w, "    %-12s %s: %s\n", "", ids.name, strings.Join(ids.ids, " "))
+				}
+			}
+		}
+	}
+	if others := x.GetOtherActions(); len(others) > 0 {
+		fmt.Fprintf(w, "    rules for %s change too: --action %s\n", strings.Join(others, ", "), others[0])
+	}
+}
+
+func (p policyImpactCmd) places(w io.Writer, kind string, places []*policyv1.PlaceImpact) {
+	for _, x := range places {
+		fmt.Fprintf(w, "    %-12s %s %s: +%d -%d, %d shown otherwise\n", "", kind, printable(x.GetId()), x.GetGained(), x.GetLost(), x.GetChanged())
+	}
+}
+
+// barWidth is a whole entity.
+const barWidth = 40
+
+// bar draws n of all; what is there is seen, however little it is.
+func bar(mark rune, n, all int64) string {
+	if n == 0 || all == 0 {
+		return ""
+	}
+	full := max(1, int(n*barWidth/all))
+	return "[" + strings.Repeat(string(mark), full) + strings.Repeat(" ", max(0, barWidth-full)) + "]"
+}
