@@ -21,6 +21,9 @@ type cli struct {
 	Serve     serveCmd     `cmd:"" help:"Run one instance."`
 	Token     tokenCmd     `cmd:"" help:"Print a token of a persona of the fleet on this machine."`
 	Record    recordCmd    `cmd:"" help:"List, read, create, change and delete records."`
+	Search    searchCmd    `cmd:"" help:"Find records by their words."`
+	Aggregate aggregateCmd `cmd:"" help:"Count and sum records, by country, by month, by anything."`
+	Export    exportCmd    `cmd:"" help:"Write all records you may see to a file."`
 	Watch     watchCmd     `cmd:"" help:"Show changes as they happen."`
 	Explain   explainCmd   `cmd:"" help:"Say why a record may or may not be seen or changed."`
 	Agreement agreementCmd `cmd:"" help:"Open accounts or areas to departments by agreement, or wall them off."`

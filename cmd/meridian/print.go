@@ -86,12 +86,16 @@ type recordView struct {
 	Home     string               `json:"home"`
 	Fields   map[string]crm.Value `json:"fields"`
 	Withheld []string             `json:"withheld"`
+	Masked   []string             `json:"masked"`
 }
 
 func viewOf(r *recordv1.Record) (recordView, error) {
-	v := recordView{ID: r.GetId(), Version: r.GetVersion(), Home: r.GetGovernance().GetHome(), Fields: map[string]crm.Value{}, Withheld: r.GetWithheld()}
+	v := recordView{ID: r.GetId(), Version: r.GetVersion(), Home: r.GetGovernance().GetHome(), Fields: map[string]crm.Value{}, Withheld: r.GetWithheld(), Masked: r.GetMasked()}
 	if v.Withheld == nil {
 		v.Withheld = []string{}
+	}
+	if v.Masked == nil {
+		v.Masked = []string{}
 	}
 	for name, value := range r.GetFields() {
 		plain, err := values.FromProto(value)

@@ -75,42 +75,71 @@ func (l recordListCmd) Run(ctx context.Context, out output) error {
 		}
 		return printJSON(out.Stdout, map[string]any{"records": views, "next_cursor": req.Cursor})
 	}
-	columns, err := l.columns(ctx, c)
-	if err != nil {
+	if err := printRecords(ctx, c, out, l.Entity, l.Fields, found); err != nil {
 		return err
 	}
-	t := table{headings: append(append([]string{"ID", "VERSION"}, upper(columns)...), "WITHHELD")}
-	for _, r := range found {
-		cells := []string{r.GetId(), strconv.FormatInt(r.GetVersion(), 10)}
-		for _, name := range columns {
-			cells = append(cells, clipped(text(r.GetFields()[name]), 40))
-		}
-		t.add(append(cells, strings.Join(r.GetWithheld(), ","))...)
-	}
-	t.print(out.Stdout, "nothing that you may see")
 	if req.Cursor != "" {
 		fmt.Fprintf(out.Stderr, "more: --cursor %s, or --all\n", req.Cursor)
 	}
 	return nil
 }
 
-// columns are the ones asked for, or the first of the entity that fit a line.
-func (l recordListCmd) columns(ctx context.Context, c *clients) ([]string, error) {
-	if len(l.Fields) > 0 {
-		return l.Fields, nil
-	}
-	e, err := c.schema.GetEntity(ctx, &schemav1.GetEntityRequest{Entity: l.Entity})
+// printRecords prints a line for each record: the columns asked for, or the
+// first of the entity that fit a line.
+func printRecords(ctx context.Context, c *clients, out output, entity string, columns []string, found []*recordv1.Record) error {
+	groups, first, err := c.fields(ctx, entity)
 	if err != nil {
-		return nil, err
+		return err
+	}
+	if len(columns) == 0 {
+		columns = first
+	}
+	t := table{headings: append(append([]string{"ID", "VERSION"}, upper(columns)...), "WITHHELD")}
+	for _, r := range found {
+		cells := []string{r.GetId(), strconv.FormatInt(r.GetVersion(), 10)}
+		for _, name := range columns {
+			cells = append(cells, clipped(shown(r, name, groups), 40))
+		}
+		t.add(append(cells, hidden(r))...)
+	}
+	t.print(out.Stdout, "nothing that you may see")
+	return nil
+}
+
+// fields are the groups of an entity's fields, and the first fields.
+func (c *clients) fields(ctx context.Context, entity string) (groups map[string]string, first []string, err error) {
+	e, err := c.schema.GetEntity(ctx, &schemav1.GetEntityRequest{Entity: entity})
+	if err != nil {
+		return nil, nil, err
 	}
 	const most = 6
-	var names []string
+	groups = map[string]string{}
 	for _, f := range e.GetEntity().GetFields() {
-		if len(names) < most {
-			names = append(names, f.GetName())
+		groups[f.GetName()] = f.GetGroup()
+		if len(first) < most {
+			first = append(first, f.GetName())
 		}
 	}
-	return names, nil
+	return groups, first, nil
+}
+
+// shown is a field for people; what is masked has a ~ before it, as in
+// ~10000000.
+func shown(r *recordv1.Record, field string, groups map[string]string) string {
+	v := text(r.GetFields()[field])
+	if v != "" && slices.Contains(r.GetMasked(), groups[field]) && r.GetFields()[field].GetString_() == "" {
+		return "~" + v
+	}
+	return v
+}
+
+// hidden names the groups that are withheld, and those that are masked.
+func hidden(r *recordv1.Record) string {
+	out := slices.Clone(r.GetWithheld())
+	for _, g := range r.GetMasked() {
+		out = append(out, "~"+g)
+	}
+	return strings.Join(out, ",")
 }
 
 func upper(names []string) []string {
@@ -149,7 +178,7 @@ func (g recordGetCmd) Run(ctx context.Context, out output) error {
 			missing = &rowError{d}
 			continue
 		}
-		if err := g.show(out, r.GetRecord()); err != nil {
+		if err := g.show(ctx, c, out, r.GetRecord()); err != nil {
 			return err
 		}
 	}
@@ -177,13 +206,20 @@ func (c *clients) resolve(ctx context.Context, entity, name string) (string, err
 }
 
 // show prints one record, for people one field a line.
-func (r remote) show(out output, rec *recordv1.Record) error {
+func (r remote) show(ctx context.Context, c *clients, out output, rec *recordv1.Record) error {
 	if r.JSON {
 		v, err := viewOf(rec)
 		if err != nil {
 			return err
 		}
 		return printJSON(out.Stdout, v)
+	}
+	groups := map[string]string{}
+	if len(rec.GetMasked()) > 0 {
+		var err error
+		if groups, _, err = c.fields(ctx, rec.GetEntity()); err != nil {
+			return err
+		}
 	}
 	g := rec.GetGovernance()
 	t := table{headings: []string{strings.ToUpper(rec.GetEntity()), rec.GetId()}}
@@ -200,12 +236,15 @@ func (r remote) show(out output, rec *recordv1.Record) error {
 	}
 	slices.Sort(names)
 	for _, n := range names {
-		if v := text(rec.GetFields()[n]); v != "" {
+		if v := shown(rec, n, groups); v != "" {
 			t.add(n, v)
 		}
 	}
 	if len(rec.GetWithheld()) > 0 {
 		t.add("withheld", strings.Join(rec.GetWithheld(), ", "))
+	}
+	if len(rec.GetMasked()) > 0 {
+		t.add("masked", strings.Join(rec.GetMasked(), ", "))
 	}
 	t.print(out.Stdout, "")
 	return nil

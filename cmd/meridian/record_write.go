@@ -86,7 +86,7 @@ func (n recordCreateCmd) Run(ctx context.Context, out output) error {
 	if err != nil {
 		return err
 	}
-	return n.show(out, rec)
+	return n.show(ctx, c, out, rec)
 }
 
 type recordUpdateCmd struct {
@@ -124,7 +124,7 @@ func (u recordUpdateCmd) Run(ctx context.Context, out output) error {
 	if err != nil {
 		return err
 	}
-	return u.show(out, rec)
+	return u.show(ctx, c, out, rec)
 }
 
 type recordDeleteCmd struct {
@@ -153,5 +153,5 @@ func (d recordDeleteCmd) Run(ctx context.Context, out output) error {
 	if err != nil {
 		return err
 	}
-	return d.show(out, rec)
+	return d.show(ctx, c, out, rec)
 }

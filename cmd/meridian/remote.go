@@ -78,6 +78,7 @@ func (r remote) dial() (*clients, error) {
 // clients speak to one instance as one subject.
 type clients struct {
 	base     string
+	token    bearer
 	http     *http.Client
 	records  recordv1connect.RecordServiceClient
 	schema   schemav1connect.SchemaServiceClient
@@ -95,8 +96,8 @@ type clients struct {
 func newClients(base, token string) *clients {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = nil // records go to the instance and nowhere else
-	c := &clients{base: strings.TrimRight(base, "/"), http: &http.Client{Transport: transport}}
-	opts := connect.WithInterceptors(bearer(token))
+	c := &clients{base: strings.TrimRight(base, "/"), token: bearer(token), http: &http.Client{Transport: transport}}
+	opts := connect.WithInterceptors(c.token)
 	c.records = recordv1connect.NewRecordServiceClient(c.http, c.base, opts)
 	c.schema = schemav1connect.NewSchemaServiceClient(c.http, c.base, opts)
 	c.feed = feedv1connect.NewFeedServiceClient(c.http, c.base, opts)

@@ -16,26 +16,62 @@ const (
 // List answers a page of the records the caller may read, and the cursor of
 // the next.
 func (d *Door) List(ctx context.Context, c crm.Caller, r ListRequest) ([]crm.Record, string, error) {
-	def, err := d.definition(r.Entity)
+	def, read, err := d.asked(r.Entity, r.Filter, r.Limit)
 	if err != nil {
 		return nil, "", err
 	}
-	where, err := crm.ParseCondition(def, r.Filter)
+	if read.Sort, err = crm.ParseSort(def, r.Sort); err != nil {
+		return nil, "", err
+	}
+	read.Cursor, read.IDs = r.Cursor, r.IDs
+	return d.page(ctx, c, "list", def, read)
+}
+
+// Search answers a page of the records that have what the query looks for in
+// the groups the caller may read, best match first.
+func (d *Door) Search(ctx context.Context, c crm.Caller, r SearchRequest) ([]crm.Record, string, error) {
+	def, read, err := d.asked(r.Entity, r.Filter, r.Limit)
 	if err != nil {
 		return nil, "", err
 	}
-	sort, err := crm.ParseSort(def, r.Sort)
+	search, err := crm.ParseSearch(r.Query)
 	if err != nil {
 		return nil, "", err
+	}
+	read.Search, read.Cursor = &search, r.Cursor
+	return d.page(ctx, c, "search", def, read)
+}
+
+// asked is what a caller asks to read of an entity, before policy has a say.
+func (d *Door) asked(entity, filter string, limit int) (crm.Definition, store.Read, error) {
+	def, err := d.definition(entity)
+	if err != nil {
+		return def, store.Read{}, err
+	}
+	where, err := crm.ParseCondition(def, filter)
+	if err != nil {
+		return def, store.Read{}, err
 	}
 	switch {
-	case r.Limit < 0:
-		return nil, "", crm.FieldErrorf("limit", "a page has at least one record")
-	case r.Limit == 0:
-		r.Limit = defaultLimit
+	case limit < 0:
+		return def, store.Read{}, crm.FieldErrorf("limit", "a page has at least one record")
+	case limit == 0:
+		limit = defaultLimit
 	}
-	read := store.Read{Entity: def.Entity, Where: where, Sort: sort, Limit: min(r.Limit, maxLimit), Cursor: r.Cursor, IDs: r.IDs}
-	var page store.Page
+	return def, store.Read{Entity: def.Entity, Where: where, Limit: min(limit, maxLimit)}, nil
+}
+
+// page reads a page under the caller's filter and logs what it showed.
+func (d *Door) page(ctx context.Context, c crm.Caller, action string, def crm.Definition, read store.Read) ([]crm.Record, string, error) {
+	page, decision, err := d.decided(ctx, c, action, def, read)
+	if err != nil {
+		return nil, "", err
+	}
+	return page.Records, page.Next, d.journal.add(ctx, decision)
+}
+
+// decided is page with the decision for the caller to log.
+func (d *Door) decided(ctx context.Context, c crm.Caller, action string, def crm.Definition, read store.Read) (page store.Page, decision store.Decision, err error) {
 	a, err := d.under(ctx, c, func(ctx context.Context, a asking) (int64, error) {
 		if read.Filter, err = a.filter(ctx, crm.ActionRead, def); err != nil {
 			return 0, err
@@ -44,11 +80,11 @@ func (d *Door) List(ctx context.Context, c crm.Caller, r ListRequest) ([]crm.Rec
 		return page.Stamp, err
 	})
 	if err != nil {
-		return nil, "", err
+		return store.Page{}, decision, err
 	}
-	decision := a.decision("list", def.Entity)
+	decision = a.decision(action, def.Entity)
 	decision.Records, decision.Versions = pointers(page.Records)
-	return page.Records, page.Next, d.journal.add(ctx, decision)
+	return page, decision, nil
 }
 
 // Count counts what List would answer in all pages.

@@ -45,6 +45,32 @@ type ListRequest struct {
 	IDs    []crm.RecordID // if not nil, only these
 }
 
+// SearchRequest looks for words.
+type SearchRequest struct {
+	Entity string
+	Query  string // words, the last one may be a beginning; "a phrase", -without
+	Filter string
+	Limit  int // 50 if zero, clamped to 1000
+	Cursor string
+}
+
+// AggregateRequest works numbers out of records.
+type AggregateRequest struct {
+	Entity   string
+	By       []string // "country", "created:month"
+	Measures []string // "count", "sum(annual_revenue)"
+	Filter   string
+	Order    string // "-sum(annual_revenue)"
+	Limit    int    // 100 groups if zero, clamped to 1000
+}
+
+// ExportRequest asks for all records that a filter selects.
+type ExportRequest struct {
+	Entity string
+	Filter string
+	Cursor string // where an export that broke off goes on
+}
+
 // CreateRequest creates records.
 type CreateRequest struct {
 	Entity         string

@@ -60,7 +60,7 @@ func (s *server) still(h http.Header) error {
 		return err
 	}
 	if _, err := s.Verifier.Verify(token); err != nil {
-		return &crm.Error{Kind: crm.Unauthenticated, Msg: "the token has expired: get a new one and watch again", Err: err}
+		return &crm.Error{Kind: crm.Unauthenticated, Msg: "the token has expired: get a new one and ask again", Err: err}
 	}
 	return nil
 }

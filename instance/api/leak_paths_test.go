@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"net/url"
@@ -174,6 +175,57 @@ func ways() map[string]way {
 	return out
 }
 
+// streamed is a call of a server stream in Connect's JSON: a message is a byte
+// of flags, four of its length, and its text.
+func streamed(procedure string, body object) probe {
+	text := inJSON(body)
+	p := rpc(procedure, body)
+	p.body = string(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(text)))) + text
+	p.header[1] = "application/connect+json"
+	return p
+}
+
+// searches look for words of every text that the target has, made by ask.
+func (l *leakWorld) searches(s *scenario, a *aim, ask func(words, filter string) probe) []probe {
+	out := []probe{ask(a.key, "")}
+	seen := map[string]bool{}
+	for _, f := range l.defs[a.entity].Fields {
+		mark, ok := a.marks[f.Name]
+		if !ok || f.Type != crm.TypeString || seen[f.Group] {
+			continue
+		}
+		seen[f.Group] = true
+		for _, words := range []string{mark, mark[:9], `"` + mark + `"`, a.key + " " + mark, a.key + " -" + mark, mark + " -nonesuch"} {
+			out = append(out, ask(words, "").about(f.Name))
+		}
+		out = append(out, ask(mark, f.Name+" = '"+mark+"'").about(f.Name))
+	}
+	return append(out, ask("mk", "").general(), ask("nonesuch", "").general())
+}
+
+// aggregates count, sum and group by every kind of value that the target has.
+func (l *leakWorld) aggregates(s *scenario, a *aim, ask func(by, measure, filter string) probe) []probe {
+	key := l.defs[a.entity].Key
+	only := key + " = '" + a.key + "'"
+	out := []probe{ask(key, "count", only)}
+	seen := map[string]bool{}
+	for _, f := range l.defs[a.entity].Fields {
+		kind := f.Group + " " + string(f.Type)
+		if a.marks[f.Name] == "" || f.Type == crm.TypeList || seen[kind] {
+			continue
+		}
+		seen[kind] = true
+		out = append(out, ask(f.Name, "count", only).about(f.Name), ask(key, "max("+f.Name+")", only).about(f.Name), ask(key, "distinct("+f.Name+")", "").general())
+		if f.Type == crm.TypeDecimal || f.Type == crm.TypeInteger {
+			out = append(out, ask(key, "sum("+f.Name+")", only).about(f.Name), ask("home", "avg("+f.Name+")", only).about(f.Name))
+		}
+	}
+	for _, q := range l.questions(a) {
+		out = append(out, ask("home", "count", q.filter).about(q.field))
+	}
+	return append(out, ask(key, "count", "").general(), ask("created:day", "max(updated)", "").general())
+}
+
 func recordWays() map[string]way {
 	return map[string]way{
 		recordService + "Get": {true, func(_ *leakWorld, s *scenario, a *aim) []probe {
@@ -201,6 +253,21 @@ func recordWays() map[string]way {
 		recordService + "Count": {false, func(l *leakWorld, s *scenario, a *aim) []probe {
 			return l.lists(s, a, func(filter, _ string) probe {
 				return rpc(recordService+"Count", object{"entity": a.entity, "filter": filter})
+			})
+		}},
+		recordService + "Search": {true, func(l *leakWorld, s *scenario, a *aim) []probe {
+			return l.searches(s, a, func(words, filter string) probe {
+				return rpc(recordService+"Search", object{"entity": a.entity, "query": words, "filter": filter, "limit": 1000})
+			})
+		}},
+		recordService + "Aggregate": {true, func(l *leakWorld, s *scenario, a *aim) []probe {
+			return l.aggregates(s, a, func(by, measure, filter string) probe {
+				return rpc(recordService+"Aggregate", object{"entity": a.entity, "by": []string{by}, "measures": []string{measure}, "filter": filter, "limit": 1000})
+			})
+		}},
+		recordService + "Export": {true, func(l *leakWorld, s *scenario, a *aim) []probe {
+			return l.lists(s, a, func(filter, _ string) probe {
+				return streamed(recordService+"Export", object{"entity": a.entity, "filter": filter})
 			})
 		}},
 		recordService + "Create": {false, createProbes},
@@ -434,6 +501,28 @@ func restWays() map[string]way {
 		}},
 		"GET " + entity + ":count": {false, func(l *leakWorld, s *scenario, a *aim) []probe {
 			return l.lists(s, a, func(filter, _ string) probe { return query(a, ":count", "filter", filter) })
+		}},
+		"GET " + entity + ":search": {true, func(l *leakWorld, s *scenario, a *aim) []probe {
+			return l.searches(s, a, func(words, filter string) probe {
+				return query(a, ":search", "q", words, "filter", filter, "limit", "1000")
+			})
+		}},
+		"GET " + entity + ":aggregate": {true, func(l *leakWorld, s *scenario, a *aim) []probe {
+			return l.aggregates(s, a, func(by, measure, filter string) probe {
+				return query(a, ":aggregate", "by", by, "measures", measure, "filter", filter, "limit", "1000")
+			})
+		}},
+		"POST " + entity + ":aggregate": {true, func(l *leakWorld, s *scenario, a *aim) []probe {
+			return l.aggregates(s, a, func(by, measure, filter string) probe {
+				return sent("POST", "/api/v1/"+a.entity+":aggregate", object{"by": []string{by}, "measures": []string{measure}, "filter": filter, "limit": 1000})
+			})
+		}},
+		"GET " + entity + ":export": {true, func(l *leakWorld, s *scenario, a *aim) []probe {
+			turn := 0
+			return l.lists(s, a, func(filter, _ string) probe {
+				turn++
+				return query(a, ":export", "filter", filter, "format", []string{"csv", "ndjson"}[turn%2])
+			})
 		}},
 		"GET " + entity + ":watch": {true, func(l *leakWorld, _ *scenario, a *aim) []probe {
 			return []probe{query(a, ":watch", "filter", a.key), query(a, ":watch", "nonesuch", a.key)}

@@ -87,6 +87,9 @@ func fieldsSchema(d crm.Definition) m {
 		if f.Classification != "" {
 			p["x-meridian-classification"] = f.Classification
 		}
+		if f.Mask != crm.MaskHide {
+			p["x-meridian-mask"] = string(f.Mask)
+		}
 		if f.Unique {
 			p["x-meridian-unique"] = true
 		}
@@ -100,13 +103,15 @@ func fieldsSchema(d crm.Definition) m {
 
 func recordSchema(d crm.Definition) m {
 	return m{
-		"type": "object", "title": d.Label, "required": []string{"id", "version", "home", "fields", "withheld"},
+		"type": "object", "title": d.Label, "required": []string{"id", "version", "home", "fields", "withheld", "masked"},
 		"properties": m{
-			"id":         m{"type": "string", "format": "uuid"},
-			"version":    m{"type": "integer", "format": "int64"},
-			"home":       m{"type": "string", "description": "The instance that may write the record."},
-			"fields":     ref("schemas", d.Entity+"_fields"),
-			"withheld":   m{"type": "array", "items": m{"type": "string", "enum": d.Groups()}, "description": "Field groups hidden from you."},
+			"id":       m{"type": "string", "format": "uuid"},
+			"version":  m{"type": "integer", "format": "int64"},
+			"home":     m{"type": "string", "description": "The instance that may write the record."},
+			"fields":   ref("schemas", d.Entity+"_fields"),
+			"withheld": m{"type": "array", "items": m{"type": "string", "enum": d.Groups()}, "description": "Field groups hidden from you."},
+			"masked": m{"type": "array", "items": m{"type": "string", "enum": d.Groups()},
+				"description": "Field groups of which you see what each field's x-meridian-mask leaves; fields without one are absent."},
 			"governance": ref("schemas", "governance"),
 		},
 	}

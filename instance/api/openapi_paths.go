@@ -31,6 +31,17 @@ func entityPaths(paths m, d crm.Definition) {
 	}
 	paths[base+":count"] = m{"get": operation(d, "count", "How many records you may see", []any{filter}, nil,
 		200, closed(m{"count": m{"type": "integer", "format": "int64"}, "exact": m{"type": "boolean"}}, "count", "exact"), crm.Invalid)}
+	paths[base+":search"] = m{"get": operation(d, "search", "Find records by their words in what you may see, best match first",
+		[]any{required(query("q", `Words that must all occur, the last one also as a beginning; "words in quotes" stand together, -word must not occur.`, text(""))), filter,
+			query("limit", "50 if absent; above 1000 is 1000.", m{"type": "integer", "minimum": 1, "default": 50}),
+			query("cursor", "next_cursor of the page before.", text(""))}, nil,
+		200, closed(m{"records": m{"type": "array", "items": record}, "next_cursor": text("Empty on the last page.")}, "records", "next_cursor"), crm.Invalid)}
+	aggregationPaths(paths, d, filter)
+	export := operation(d, "export", "Every record you may see, each batch decided anew; an export that fails is broken off",
+		[]any{filter, query("format", "ndjson if absent: a record a line.", m{"type": "string", "enum": []string{"ndjson", "csv"}})}, nil, 200, nil, crm.Invalid)
+	export["responses"].(m)["200"] = m{"description": "Records in the order of their ids.", "content": m{
+		"application/x-ndjson": m{"schema": record}, "text/csv": m{"schema": m{"type": "string"}}}}
+	paths[base+":export"] = m{"get": export}
 	watch := operation(d, "watch", "Changes as server-sent events: ready, upsert, gone, heartbeat; gone also when a record leaves your sight", []any{filter}, nil, 200, nil, crm.Invalid)
 	watch["responses"].(m)["200"] = m{"description": "A stream that begins now.", "content": m{"text/event-stream": m{"schema": m{"type": "string"}}}}
 	paths[base+":watch"] = m{"get": watch}
@@ -53,6 +64,33 @@ func entityPaths(paths m, d crm.Definition) {
 	paths[base+"/{id}/explain"] = m{"parameters": []any{pathID()}, "get": operation(d, "explain", "Why you may or may not do an action on it",
 		[]any{query("action", "read if absent.", text("")), query("subject", "Somebody else; for officers.", text(""))}, nil,
 		200, ref("schemas", "explanation"), crm.Invalid, crm.Denied, crm.NotFound)}
+}
+
+// aggregationPaths adds the paths that work numbers out of records.
+func aggregationPaths(paths m, d crm.Definition, filter m) {
+	names := m{"type": "array", "items": text("")}
+	tally := m{"type": "object", "description": "By name, as asked for: country, sum(annual_revenue)."}
+	answer := closed(m{
+		"groups": m{"type": "array", "items": closed(m{"keys": tally, "values": tally}, "keys", "values")},
+		"more":   m{"type": "boolean", "description": "There are more groups than the limit."},
+	}, "groups", "more")
+	const summary = "Count and sum what you may see, by up to three fields"
+	limit := m{"type": "integer", "minimum": 1, "default": 100}
+	post := operation(d, "aggregate_by", summary, nil,
+		closed(m{"by": names, "measures": names, "filter": text(""), "order": text(""), "limit": limit}), 200, answer, crm.Invalid, crm.Denied)
+	paths[restPrefix+d.Entity+":aggregate"] = m{
+		"get": operation(d, "aggregate", summary, []any{
+			query("by", "Fields, comma-separated; dates also as created:month (year, quarter, month, day).", text("")),
+			query("measures", "count, or sum, avg, min, max, distinct of a field, comma-separated: count,sum(annual_revenue). count if absent.", text("")), filter,
+			query("order", "A measure or one of by, - first for descending. The first measure, descending, if absent.", text("")),
+			query("limit", "100 if absent; above 1000 is 1000.", limit)}, nil, 200, answer, crm.Invalid, crm.Denied),
+		"post": post,
+	}
+}
+
+func required(parameter m) m {
+	parameter["required"] = true
+	return parameter
 }
 
 func operation(d crm.Definition, verb, summary string, parameters []any, body m, status int, answer m, errors ...crm.Kind) m {

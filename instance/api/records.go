@@ -48,11 +48,15 @@ func (s records) List(ctx context.Context, req *recordv1.ListRequest) (*recordv1
 	if err != nil {
 		return nil, err
 	}
-	out := &recordv1.ListResponse{Records: make([]*recordv1.Record, len(page)), NextCursor: next}
+	return &recordv1.ListResponse{Records: protoRecords(page), NextCursor: next}, nil
+}
+
+func protoRecords(page []crm.Record) []*recordv1.Record {
+	out := make([]*recordv1.Record, len(page))
 	for i, r := range page {
-		out.Records[i] = protoRecord(r)
+		out[i] = protoRecord(r)
 	}
-	return out, nil
+	return out
 }
 
 func (s records) Count(ctx context.Context, req *recordv1.CountRequest) (*recordv1.CountResponse, error) {

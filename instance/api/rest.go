@@ -26,11 +26,14 @@ type call struct {
 // route is a REST path: ServeMux cannot match {entity}:count, so it is split
 // by hand.
 type route struct {
-	entity, verb string // verb: "", count or watch
+	entity, verb string // verb: "", or one of verbs
 	id, sub      string // sub: "", history or explain
 }
 
 const restPrefix = "/api/v1/"
+
+// verbs are what can be done with the records of an entity beside listing them.
+var verbs = []string{"count", "watch", "search", "aggregate", "export"}
 
 // parseRoute splits the escaped path, so that an escaped slash stays data.
 func parseRoute(escaped string) (route, bool) {
@@ -46,7 +49,7 @@ func parseRoute(escaped string) (route, bool) {
 	out := route{entity: entity, verb: verb}
 	switch len(parts) {
 	case 1:
-		return out, !hasVerb || verb == "count" || verb == "watch"
+		return out, !hasVerb || slices.Contains(verbs, verb)
 	case 2:
 		out.id = parts[1]
 		return out, !hasVerb
@@ -81,6 +84,10 @@ var operations = []struct {
 	{http.MethodPost, restPrefix + "{entity}", (*call).create},
 	{http.MethodGet, restPrefix + "{entity}:count", (*call).count},
 	{http.MethodGet, restPrefix + "{entity}:watch", (*call).watchSSE},
+	{http.MethodGet, restPrefix + "{entity}:search", (*call).search},
+	{http.MethodGet, restPrefix + "{entity}:aggregate", (*call).aggregate},
+	{http.MethodPost, restPrefix + "{entity}:aggregate", (*call).aggregateBody},
+	{http.MethodGet, restPrefix + "{entity}:export", (*call).export},
 	{http.MethodGet, restPrefix + "{entity}/{id}", (*call).get},
 	{http.MethodPatch, restPrefix + "{entity}/{id}", (*call).update},
 	{http.MethodDelete, restPrefix + "{entity}/{id}", (*call).delete},

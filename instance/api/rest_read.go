@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math"
 	"net/http"
+	"slices"
 	"time"
 
 	"meridian/instance/access"
@@ -11,13 +12,15 @@ import (
 )
 
 // recordJSON is a record in REST. Fields lists every field that the caller may
-// see, null where it is empty; withheld names the groups that they may not.
+// see, null where it is empty; withheld names the groups that they may not, and
+// masked those of which they see what each field's mask leaves.
 type recordJSON struct {
 	ID         crm.RecordID         `json:"id"`
 	Version    int64                `json:"version"`
 	Home       string               `json:"home"`
 	Fields     map[string]crm.Value `json:"fields"`
 	Withheld   []string             `json:"withheld"`
+	Masked     []string             `json:"masked"`
 	Governance governanceJSON       `json:"governance"`
 }
 
@@ -46,12 +49,12 @@ func restRecord(d crm.Definition, r crm.Record) recordJSON {
 	}
 	fields := make(map[string]crm.Value, len(d.Fields))
 	for _, f := range d.Fields {
-		if !hidden[f.Group] {
+		if !hidden[f.Group] && (f.Mask != crm.MaskHide || !slices.Contains(r.Masked, f.Group)) {
 			fields[f.Name] = r.Fields[f.Name]
 		}
 	}
 	return recordJSON{
-		ID: r.ID, Version: r.Version, Home: r.Home, Fields: fields, Withheld: nonNil(r.Withheld),
+		ID: r.ID, Version: r.Version, Home: r.Home, Fields: fields, Withheld: nonNil(r.Withheld), Masked: nonNil(r.Masked),
 		Governance: governanceJSON{
 			Territory: r.Territory, Segment: r.Segment, Department: r.Department, Owner: r.Owner, Account: r.Account,
 			Sensitivity: r.Sensitivity, Jurisdiction: r.Jurisdiction, Pinned: r.Pinned, Created: r.Created, Updated: r.Updated,
@@ -82,6 +85,11 @@ func (c *call) list() error {
 	if err != nil {
 		return err
 	}
+	return c.page(page, next)
+}
+
+// page answers a page of records.
+func (c *call) page(page []crm.Record, next string) error {
 	out := struct {
 		Records    []recordJSON `json:"records"`
 		NextCursor string       `json:"next_cursor"`

@@ -17,7 +17,7 @@ func protoRecord(r crm.Record) *recordv1.Record {
 		fields[name] = values.ToProto(v)
 	}
 	return &recordv1.Record{
-		Entity: r.Entity, Id: string(r.ID), Version: r.Version, Fields: fields, Withheld: r.Withheld,
+		Entity: r.Entity, Id: string(r.ID), Version: r.Version, Fields: fields, Withheld: r.Withheld, Masked: r.Masked,
 		Governance: &recordv1.Governance{
 			Home: r.Home, Territory: r.Territory, Segment: r.Segment, Department: r.Department, Owner: r.Owner,
 			Account: string(r.Account), Sensitivity: int32(r.Sensitivity), Jurisdiction: r.Jurisdiction, Pinned: r.Pinned,

@@ -14,7 +14,7 @@ import (
 // byTheDoor are the methods of store.Store and store.Tx that read or write
 // rows of records: for instance/access alone.
 var byTheDoor = []string{
-	"List", "Get", "Count", "History", "VisibleIDs", "Load", "FindByKey", "Versions", "Breakdown", "Write", "Import",
+	"List", "Get", "Count", "Aggregate", "History", "VisibleIDs", "Load", "FindByKey", "Versions", "Breakdown", "Write", "Import",
 	"Idempotent", "SaveIdempotent", "ShowBI", "Diff", "GiveBack", "Size", "PastBreakdown", "PastVersion", "PastShown",
 }
 

@@ -84,7 +84,11 @@ func install(ctx context.Context, tx pgx.Tx, t *table, home string) error {
 			return err
 		}
 	}
-	for _, stmt := range append(ddl, t.indexes(home)...) {
+	words, err := searchColumns(ctx, tx, t)
+	if err != nil {
+		return err
+	}
+	for _, stmt := range slices.Concat(ddl, t.indexes(home), t.search(words)) {
 		if _, err := tx.Exec(ctx, stmt); err != nil {
 			return fmt.Errorf("entity %s: %q: %w", t.def.Entity, stmt, err)
 		}
@@ -110,6 +114,23 @@ func existingColumns(ctx context.Context, tx pgx.Tx, entity string) (map[string]
 	var name, typ string
 	_, err = pgx.ForEachRow(rows, []any{&name, &typ}, func() error {
 		have[name] = typ
+		return nil
+	})
+	return have, err
+}
+
+// searchColumns are the columns of the live table that are searched, with the
+// SQL they were made from.
+func searchColumns(ctx context.Context, tx pgx.Tx, t *table) (map[string]string, error) {
+	rows, err := tx.Query(ctx, `select a.attname, coalesce(col_description(a.attrelid, a.attnum), '') from pg_attribute a
+		where a.attrelid = to_regclass($1) and a.attgenerated = 's' and not a.attisdropped`, t.live)
+	if err != nil {
+		return nil, err
+	}
+	have := map[string]string{}
+	var name, sql string
+	_, err = pgx.ForEachRow(rows, []any{&name, &sql}, func() error {
+		have[name] = sql
 		return nil
 	})
 	return have, err

@@ -16,7 +16,7 @@ import (
 const maxPage = 1000
 
 // List reads one page of what r.Filter shows and r.Where asks for, in the
-// order of r.Sort, by id without one.
+// order of r.Sort, by id without one; what r.Search finds, best match first.
 func (s *Store) List(ctx context.Context, r Read) (Page, error) {
 	t, err := s.table(r.Entity)
 	if err != nil {
@@ -26,7 +26,7 @@ func (s *Store) List(ctx context.Context, r Read) (Page, error) {
 		return s.listAs(ctx, t, r, oneScan)
 	}
 	e := s.estimate(ctx, t, r.Filter)
-	shape := e.forPage(len(r.Sort) == 0)
+	shape := e.forPage(len(r.Sort) == 0 && r.Search == nil)
 	page, err := s.listAs(ctx, t, r, shape)
 	if shape != windowFirst || err != nil || page.Next != "" {
 		return page, err
@@ -63,7 +63,9 @@ func (s *Store) listing(t *table, r Read, shape shape) (listing, error) {
 	}
 	p := newProjection(t, r.Filter, l.args)
 	var err error
-	if l.order, err = newOrder(p, r.Sort); err != nil {
+	if r.Search != nil {
+		l.order = p.ranked(*r.Search)
+	} else if l.order, err = newOrder(p, r.Sort); err != nil {
 		return l, err
 	}
 	wanted, err := s.wanted(p, r, l.order, shape == unionOfGrounds)
@@ -117,6 +119,9 @@ func (s *Store) wanted(p *projection, r Read, o order, driven bool) (string, err
 		}
 		wanted = append(wanted, c)
 	}
+	if r.Search != nil {
+		wanted = append(wanted, p.found(*r.Search))
+	}
 	if r.IDs != nil {
 		wanted = append(wanted, "r.id = any("+p.args.Add(texts(r.IDs), "uuid[]")+")")
 	}
@@ -140,17 +145,22 @@ func (s *Store) wanted(p *projection, r Read, o order, driven bool) (string, err
 // by, each row once. The grounds are limited together, not one by one: a limit
 // would tempt the planner into walking the whole table in order.
 func (p *projection) union(o order, wanted string) string {
+	selected := ""
+	for i, k := range o.keys {
+		selected += ", " + k.sql + " as " + alias(i)
+	}
+	return p.unionOf(selected, wanted)
+}
+
+// unionOf is the ids of the filter's grounds with what else is selected.
+func (p *projection) unionOf(selected, wanted string) string {
 	include, unclosed := p.f.Branches(p.args)
 	if len(include) == 0 {
 		include = []string{"false"}
 	}
-	selected := "select r.id"
-	for i, k := range o.keys {
-		selected += ", " + k.sql + " as " + alias(i)
-	}
 	parts := make([]string, len(include))
 	for i, ground := range include {
-		parts[i] = selected + " from " + p.t.live + " r where (" + ground + ") and " + unclosed + " and " + wanted
+		parts[i] = "select r.id" + selected + " from " + p.t.live + " r where (" + ground + ") and " + unclosed + " and " + wanted
 	}
 	return strings.Join(parts, " union ")
 }

@@ -13,6 +13,7 @@ type Read struct {
 	Entity string
 	Filter policy.Filter
 	Where  crm.Condition
+	Search *crm.Search // if not nil, only what it finds; List orders by rank then, not by Sort
 	Sort   []crm.SortKey
 	Limit  int
 	Cursor string

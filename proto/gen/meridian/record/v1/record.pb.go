@@ -1279,6 +1279,451 @@ func (x *Step) GetSet() []string {
 	return nil
 }
 
+type SearchRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Entity string                 `protobuf:"bytes,1,opt,name=entity,proto3" json:"entity,omitempty"`
+	// Words that must all occur, the last one also as the beginning of a word;
+	// "words in quotes" stand together, -word must not occur.
+	Query string `protobuf:"bytes,2,opt,name=query,proto3" json:"query,omitempty"`
+	// As in List; narrows what is searched.
+	Filter string `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
+	// 50 if zero; above 1000 is clamped.
+	Limit         int32  `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`
+	Cursor        string `protobuf:"bytes,5,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SearchRequest) Reset() {
+	*x = SearchRequest{}
+	mi := &file_meridian_record_v1_record_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SearchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SearchRequest) ProtoMessage() {}
+
+func (x *SearchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meridian_record_v1_record_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SearchRequest.ProtoReflect.Descriptor instead.
+func (*SearchRequest) Descriptor() ([]byte, []int) {
+	return file_meridian_record_v1_record_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *SearchRequest) GetEntity() string {
+	if x != nil {
+		return x.Entity
+	}
+	return ""
+}
+
+func (x *SearchRequest) GetQuery() string {
+	if x != nil {
+		return x.Query
+	}
+	return ""
+}
+
+func (x *SearchRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *SearchRequest) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *SearchRequest) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
+type SearchResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Records []*Record              `protobuf:"bytes,1,rep,name=records,proto3" json:"records,omitempty"`
+	// Empty on the last page.
+	NextCursor    string `protobuf:"bytes,2,opt,name=next_cursor,json=nextCursor,proto3" json:"next_cursor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SearchResponse) Reset() {
+	*x = SearchResponse{}
+	mi := &file_meridian_record_v1_record_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SearchResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SearchResponse) ProtoMessage() {}
+
+func (x *SearchResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_meridian_record_v1_record_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SearchResponse.ProtoReflect.Descriptor instead.
+func (*SearchResponse) Descriptor() ([]byte, []int) {
+	return file_meridian_record_v1_record_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *SearchResponse) GetRecords() []*Record {
+	if x != nil {
+		return x.Records
+	}
+	return nil
+}
+
+func (x *SearchResponse) GetNextCursor() string {
+	if x != nil {
+		return x.NextCursor
+	}
+	return ""
+}
+
+type AggregateRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Entity string                 `protobuf:"bytes,1,opt,name=entity,proto3" json:"entity,omitempty"`
+	// Up to three fields; a date or timestamp may be cut to its year, quarter,
+	// month or day: country, created:month. Empty: one group of all.
+	By []string `protobuf:"bytes,2,rep,name=by,proto3" json:"by,omitempty"`
+	// count, or sum, avg, min, max or distinct of a field: sum(annual_revenue).
+	// Empty: count.
+	Measures []string `protobuf:"bytes,3,rep,name=measures,proto3" json:"measures,omitempty"`
+	Filter   string   `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
+	// A measure or one of by, "-" first for descending. Empty: the first measure,
+	// descending.
+	Order string `protobuf:"bytes,5,opt,name=order,proto3" json:"order,omitempty"`
+	// Groups; 100 if zero, above 1000 is clamped.
+	Limit         int32 `protobuf:"varint,6,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AggregateRequest) Reset() {
+	*x = AggregateRequest{}
+	mi := &file_meridian_record_v1_record_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AggregateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AggregateRequest) ProtoMessage() {}
+
+func (x *AggregateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meridian_record_v1_record_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AggregateRequest.ProtoReflect.Descriptor instead.
+func (*AggregateRequest) Descriptor() ([]byte, []int) {
+	return file_meridian_record_v1_record_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *AggregateRequest) GetEntity() string {
+	if x != nil {
+		return x.Entity
+	}
+	return ""
+}
+
+func (x *AggregateRequest) GetBy() []string {
+	if x != nil {
+		return x.By
+	}
+	return nil
+}
+
+func (x *AggregateRequest) GetMeasures() []string {
+	if x != nil {
+		return x.Measures
+	}
+	return nil
+}
+
+func (x *AggregateRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *AggregateRequest) GetOrder() string {
+	if x != nil {
+		return x.Order
+	}
+	return ""
+}
+
+func (x *AggregateRequest) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type AggregateResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Groups []*AggregateGroup      `protobuf:"bytes,1,rep,name=groups,proto3" json:"groups,omitempty"`
+	// There are more groups than the limit.
+	More          bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AggregateResponse) Reset() {
+	*x = AggregateResponse{}
+	mi := &file_meridian_record_v1_record_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AggregateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AggregateResponse) ProtoMessage() {}
+
+func (x *AggregateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_meridian_record_v1_record_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AggregateResponse.ProtoReflect.Descriptor instead.
+func (*AggregateResponse) Descriptor() ([]byte, []int) {
+	return file_meridian_record_v1_record_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *AggregateResponse) GetGroups() []*AggregateGroup {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+func (x *AggregateResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+// AggregateGroup has a value for each of by and each of measures, in order. A
+// withheld value counts as absent.
+type AggregateGroup struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Keys          []*Value               `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	Values        []*Value               `protobuf:"bytes,2,rep,name=values,proto3" json:"values,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AggregateGroup) Reset() {
+	*x = AggregateGroup{}
+	mi := &file_meridian_record_v1_record_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AggregateGroup) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AggregateGroup) ProtoMessage() {}
+
+func (x *AggregateGroup) ProtoReflect() protoreflect.Message {
+	mi := &file_meridian_record_v1_record_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AggregateGroup.ProtoReflect.Descriptor instead.
+func (*AggregateGroup) Descriptor() ([]byte, []int) {
+	return file_meridian_record_v1_record_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *AggregateGroup) GetKeys() []*Value {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *AggregateGroup) GetValues() []*Value {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+type ExportRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Entity string                 `protobuf:"bytes,1,opt,name=entity,proto3" json:"entity,omitempty"`
+	Filter string                 `protobuf:"bytes,2,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Goes on behind the batch that had it as next_cursor.
+	Cursor        string `protobuf:"bytes,3,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportRequest) Reset() {
+	*x = ExportRequest{}
+	mi := &file_meridian_record_v1_record_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportRequest) ProtoMessage() {}
+
+func (x *ExportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meridian_record_v1_record_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
+func (*ExportRequest) Descriptor() ([]byte, []int) {
+	return file_meridian_record_v1_record_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ExportRequest) GetEntity() string {
+	if x != nil {
+		return x.Entity
+	}
+	return ""
+}
+
+func (x *ExportRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *ExportRequest) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
+type ExportResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Records []*Record              `protobuf:"bytes,1,rep,name=records,proto3" json:"records,omitempty"`
+	// Empty on the last batch.
+	NextCursor    string `protobuf:"bytes,2,opt,name=next_cursor,json=nextCursor,proto3" json:"next_cursor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportResponse) Reset() {
+	*x = ExportResponse{}
+	mi := &file_meridian_record_v1_record_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportResponse) ProtoMessage() {}
+
+func (x *ExportResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_meridian_record_v1_record_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportResponse.ProtoReflect.Descriptor instead.
+func (*ExportResponse) Descriptor() ([]byte, []int) {
+	return file_meridian_record_v1_record_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *ExportResponse) GetRecords() []*Record {
+	if x != nil {
+		return x.Records
+	}
+	return nil
+}
+
+func (x *ExportResponse) GetNextCursor() string {
+	if x != nil {
+		return x.NextCursor
+	}
+	return ""
+}
+
 var File_meridian_record_v1_record_proto protoreflect.FileDescriptor
 
 const file_meridian_record_v1_record_proto_rawDesc = "" +
@@ -1375,7 +1820,38 @@ const file_meridian_record_v1_record_proto_rawDesc = "" +
 	"\aversion\x18\x03 \x01(\tR\aversion\x12\x16\n" +
 	"\x06digest\x18\x04 \x01(\tR\x06digest\x12\x18\n" +
 	"\averdict\x18\x05 \x01(\tR\averdict\x12\x10\n" +
-	"\x03set\x18\x06 \x03(\tR\x03set2\xb7\x04\n" +
+	"\x03set\x18\x06 \x03(\tR\x03set\"\x83\x01\n" +
+	"\rSearchRequest\x12\x16\n" +
+	"\x06entity\x18\x01 \x01(\tR\x06entity\x12\x14\n" +
+	"\x05query\x18\x02 \x01(\tR\x05query\x12\x16\n" +
+	"\x06filter\x18\x03 \x01(\tR\x06filter\x12\x14\n" +
+	"\x05limit\x18\x04 \x01(\x05R\x05limit\x12\x16\n" +
+	"\x06cursor\x18\x05 \x01(\tR\x06cursor\"g\n" +
+	"\x0eSearchResponse\x124\n" +
+	"\arecords\x18\x01 \x03(\v2\x1a.meridian.record.v1.RecordR\arecords\x12\x1f\n" +
+	"\vnext_cursor\x18\x02 \x01(\tR\n" +
+	"nextCursor\"\x9a\x01\n" +
+	"\x10AggregateRequest\x12\x16\n" +
+	"\x06entity\x18\x01 \x01(\tR\x06entity\x12\x0e\n" +
+	"\x02by\x18\x02 \x03(\tR\x02by\x12\x1a\n" +
+	"\bmeasures\x18\x03 \x03(\tR\bmeasures\x12\x16\n" +
+	"\x06filter\x18\x04 \x01(\tR\x06filter\x12\x14\n" +
+	"\x05order\x18\x05 \x01(\tR\x05order\x12\x14\n" +
+	"\x05limit\x18\x06 \x01(\x05R\x05limit\"c\n" +
+	"\x11AggregateResponse\x12:\n" +
+	"\x06groups\x18\x01 \x03(\v2\".meridian.record.v1.AggregateGroupR\x06groups\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\"r\n" +
+	"\x0eAggregateGroup\x12-\n" +
+	"\x04keys\x18\x01 \x03(\v2\x19.meridian.record.v1.ValueR\x04keys\x121\n" +
+	"\x06values\x18\x02 \x03(\v2\x19.meridian.record.v1.ValueR\x06values\"W\n" +
+	"\rExportRequest\x12\x16\n" +
+	"\x06entity\x18\x01 \x01(\tR\x06entity\x12\x16\n" +
+	"\x06filter\x18\x02 \x01(\tR\x06filter\x12\x16\n" +
+	"\x06cursor\x18\x03 \x01(\tR\x06cursor\"g\n" +
+	"\x0eExportResponse\x124\n" +
+	"\arecords\x18\x01 \x03(\v2\x1a.meridian.record.v1.RecordR\arecords\x12\x1f\n" +
+	"\vnext_cursor\x18\x02 \x01(\tR\n" +
+	"nextCursor2\xb5\x06\n" +
 	"\rRecordService\x12F\n" +
 	"\x03Get\x12\x1e.meridian.record.v1.GetRequest\x1a\x1f.meridian.record.v1.GetResponse\x12I\n" +
 	"\x04List\x12\x1f.meridian.record.v1.ListRequest\x1a .meridian.record.v1.ListResponse\x12L\n" +
@@ -1383,7 +1859,10 @@ const file_meridian_record_v1_record_proto_rawDesc = "" +
 	"\x06Create\x12!.meridian.record.v1.CreateRequest\x1a\".meridian.record.v1.CreateResponse\x12O\n" +
 	"\x06Update\x12!.meridian.record.v1.UpdateRequest\x1a\".meridian.record.v1.UpdateResponse\x12O\n" +
 	"\x06Delete\x12!.meridian.record.v1.DeleteRequest\x1a\".meridian.record.v1.DeleteResponse\x12R\n" +
-	"\aHistory\x12\".meridian.record.v1.HistoryRequest\x1a#.meridian.record.v1.HistoryResponseB\xbf\x01\n" +
+	"\aHistory\x12\".meridian.record.v1.HistoryRequest\x1a#.meridian.record.v1.HistoryResponse\x12O\n" +
+	"\x06Search\x12!.meridian.record.v1.SearchRequest\x1a\".meridian.record.v1.SearchResponse\x12X\n" +
+	"\tAggregate\x12$.meridian.record.v1.AggregateRequest\x1a%.meridian.record.v1.AggregateResponse\x12Q\n" +
+	"\x06Export\x12!.meridian.record.v1.ExportRequest\x1a\".meridian.record.v1.ExportResponse0\x01B\xbf\x01\n" +
 	"\x16com.meridian.record.v1B\vRecordProtoP\x01Z.meridian/proto/gen/meridian/record/v1;recordv1\xa2\x02\x03MRX\xaa\x02\x12Meridian.Record.V1\xca\x02\x12Meridian\\Record\\V1\xe2\x02\x1eMeridian\\Record\\V1\\GPBMetadata\xea\x02\x14Meridian::Record::V1b\x06proto3"
 
 var (
@@ -1398,7 +1877,7 @@ func file_meridian_record_v1_record_proto_rawDescGZIP() []byte {
 	return file_meridian_record_v1_record_proto_rawDescData
 }
 
-var file_meridian_record_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_meridian_record_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_meridian_record_v1_record_proto_goTypes = []any{
 	(*GetRequest)(nil),            // 0: meridian.record.v1.GetRequest
 	(*GetResponse)(nil),           // 1: meridian.record.v1.GetResponse
@@ -1420,51 +1899,69 @@ var file_meridian_record_v1_record_proto_goTypes = []any{
 	(*HistoryResponse)(nil),       // 17: meridian.record.v1.HistoryResponse
 	(*PastVersion)(nil),           // 18: meridian.record.v1.PastVersion
 	(*Step)(nil),                  // 19: meridian.record.v1.Step
-	nil,                           // 20: meridian.record.v1.NewRecord.FieldsEntry
-	nil,                           // 21: meridian.record.v1.RecordUpdate.FieldsEntry
-	(*Record)(nil),                // 22: meridian.record.v1.Record
-	(*ErrorDetail)(nil),           // 23: meridian.record.v1.ErrorDetail
-	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
-	(*Value)(nil),                 // 25: meridian.record.v1.Value
+	(*SearchRequest)(nil),         // 20: meridian.record.v1.SearchRequest
+	(*SearchResponse)(nil),        // 21: meridian.record.v1.SearchResponse
+	(*AggregateRequest)(nil),      // 22: meridian.record.v1.AggregateRequest
+	(*AggregateResponse)(nil),     // 23: meridian.record.v1.AggregateResponse
+	(*AggregateGroup)(nil),        // 24: meridian.record.v1.AggregateGroup
+	(*ExportRequest)(nil),         // 25: meridian.record.v1.ExportRequest
+	(*ExportResponse)(nil),        // 26: meridian.record.v1.ExportResponse
+	nil,                           // 27: meridian.record.v1.NewRecord.FieldsEntry
+	nil,                           // 28: meridian.record.v1.RecordUpdate.FieldsEntry
+	(*Record)(nil),                // 29: meridian.record.v1.Record
+	(*ErrorDetail)(nil),           // 30: meridian.record.v1.ErrorDetail
+	(*timestamppb.Timestamp)(nil), // 31: google.protobuf.Timestamp
+	(*Value)(nil),                 // 32: meridian.record.v1.Value
 }
 var file_meridian_record_v1_record_proto_depIdxs = []int32{
 	2,  // 0: meridian.record.v1.GetResponse.results:type_name -> meridian.record.v1.Result
-	22, // 1: meridian.record.v1.Result.record:type_name -> meridian.record.v1.Record
-	23, // 2: meridian.record.v1.Result.error:type_name -> meridian.record.v1.ErrorDetail
-	22, // 3: meridian.record.v1.ListResponse.records:type_name -> meridian.record.v1.Record
+	29, // 1: meridian.record.v1.Result.record:type_name -> meridian.record.v1.Record
+	30, // 2: meridian.record.v1.Result.error:type_name -> meridian.record.v1.ErrorDetail
+	29, // 3: meridian.record.v1.ListResponse.records:type_name -> meridian.record.v1.Record
 	8,  // 4: meridian.record.v1.CreateRequest.records:type_name -> meridian.record.v1.NewRecord
-	20, // 5: meridian.record.v1.NewRecord.fields:type_name -> meridian.record.v1.NewRecord.FieldsEntry
+	27, // 5: meridian.record.v1.NewRecord.fields:type_name -> meridian.record.v1.NewRecord.FieldsEntry
 	2,  // 6: meridian.record.v1.CreateResponse.results:type_name -> meridian.record.v1.Result
 	11, // 7: meridian.record.v1.UpdateRequest.records:type_name -> meridian.record.v1.RecordUpdate
-	21, // 8: meridian.record.v1.RecordUpdate.fields:type_name -> meridian.record.v1.RecordUpdate.FieldsEntry
+	28, // 8: meridian.record.v1.RecordUpdate.fields:type_name -> meridian.record.v1.RecordUpdate.FieldsEntry
 	2,  // 9: meridian.record.v1.UpdateResponse.results:type_name -> meridian.record.v1.Result
 	14, // 10: meridian.record.v1.DeleteRequest.records:type_name -> meridian.record.v1.RecordVersion
 	2,  // 11: meridian.record.v1.DeleteResponse.results:type_name -> meridian.record.v1.Result
 	18, // 12: meridian.record.v1.HistoryResponse.versions:type_name -> meridian.record.v1.PastVersion
-	22, // 13: meridian.record.v1.PastVersion.record:type_name -> meridian.record.v1.Record
-	24, // 14: meridian.record.v1.PastVersion.at:type_name -> google.protobuf.Timestamp
+	29, // 13: meridian.record.v1.PastVersion.record:type_name -> meridian.record.v1.Record
+	31, // 14: meridian.record.v1.PastVersion.at:type_name -> google.protobuf.Timestamp
 	19, // 15: meridian.record.v1.PastVersion.steps:type_name -> meridian.record.v1.Step
-	25, // 16: meridian.record.v1.NewRecord.FieldsEntry.value:type_name -> meridian.record.v1.Value
-	25, // 17: meridian.record.v1.RecordUpdate.FieldsEntry.value:type_name -> meridian.record.v1.Value
-	0,  // 18: meridian.record.v1.RecordService.Get:input_type -> meridian.record.v1.GetRequest
-	3,  // 19: meridian.record.v1.RecordService.List:input_type -> meridian.record.v1.ListRequest
-	5,  // 20: meridian.record.v1.RecordService.Count:input_type -> meridian.record.v1.CountRequest
-	7,  // 21: meridian.record.v1.RecordService.Create:input_type -> meridian.record.v1.CreateRequest
-	10, // 22: meridian.record.v1.RecordService.Update:input_type -> meridian.record.v1.UpdateRequest
-	13, // 23: meridian.record.v1.RecordService.Delete:input_type -> meridian.record.v1.DeleteRequest
-	16, // 24: meridian.record.v1.RecordService.History:input_type -> meridian.record.v1.HistoryRequest
-	1,  // 25: meridian.record.v1.RecordService.Get:output_type -> meridian.record.v1.GetResponse
-	4,  // 26: meridian.record.v1.RecordService.List:output_type -> meridian.record.v1.ListResponse
-	6,  // 27: meridian.record.v1.RecordService.Count:output_type -> meridian.record.v1.CountResponse
-	9,  // 28: meridian.record.v1.RecordService.Create:output_type -> meridian.record.v1.CreateResponse
-	12, // 29: meridian.record.v1.RecordService.Update:output_type -> meridian.record.v1.UpdateResponse
-	15, // 30: meridian.record.v1.RecordService.Delete:output_type -> meridian.record.v1.DeleteResponse
-	17, // 31: meridian.record.v1.RecordService.History:output_type -> meridian.record.v1.HistoryResponse
-	25, // [25:32] is the sub-list for method output_type
-	18, // [18:25] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	29, // 16: meridian.record.v1.SearchResponse.records:type_name -> meridian.record.v1.Record
+	24, // 17: meridian.record.v1.AggregateResponse.groups:type_name -> meridian.record.v1.AggregateGroup
+	32, // 18: meridian.record.v1.AggregateGroup.keys:type_name -> meridian.record.v1.Value
+	32, // 19: meridian.record.v1.AggregateGroup.values:type_name -> meridian.record.v1.Value
+	29, // 20: meridian.record.v1.ExportResponse.records:type_name -> meridian.record.v1.Record
+	32, // 21: meridian.record.v1.NewRecord.FieldsEntry.value:type_name -> meridian.record.v1.Value
+	32, // 22: meridian.record.v1.RecordUpdate.FieldsEntry.value:type_name -> meridian.record.v1.Value
+	0,  // 23: meridian.record.v1.RecordService.Get:input_type -> meridian.record.v1.GetRequest
+	3,  // 24: meridian.record.v1.RecordService.List:input_type -> meridian.record.v1.ListRequest
+	5,  // 25: meridian.record.v1.RecordService.Count:input_type -> meridian.record.v1.CountRequest
+	7,  // 26: meridian.record.v1.RecordService.Create:input_type -> meridian.record.v1.CreateRequest
+	10, // 27: meridian.record.v1.RecordService.Update:input_type -> meridian.record.v1.UpdateRequest
+	13, // 28: meridian.record.v1.RecordService.Delete:input_type -> meridian.record.v1.DeleteRequest
+	16, // 29: meridian.record.v1.RecordService.History:input_type -> meridian.record.v1.HistoryRequest
+	20, // 30: meridian.record.v1.RecordService.Search:input_type -> meridian.record.v1.SearchRequest
+	22, // 31: meridian.record.v1.RecordService.Aggregate:input_type -> meridian.record.v1.AggregateRequest
+	25, // 32: meridian.record.v1.RecordService.Export:input_type -> meridian.record.v1.ExportRequest
+	1,  // 33: meridian.record.v1.RecordService.Get:output_type -> meridian.record.v1.GetResponse
+	4,  // 34: meridian.record.v1.RecordService.List:output_type -> meridian.record.v1.ListResponse
+	6,  // 35: meridian.record.v1.RecordService.Count:output_type -> meridian.record.v1.CountResponse
+	9,  // 36: meridian.record.v1.RecordService.Create:output_type -> meridian.record.v1.CreateResponse
+	12, // 37: meridian.record.v1.RecordService.Update:output_type -> meridian.record.v1.UpdateResponse
+	15, // 38: meridian.record.v1.RecordService.Delete:output_type -> meridian.record.v1.DeleteResponse
+	17, // 39: meridian.record.v1.RecordService.History:output_type -> meridian.record.v1.HistoryResponse
+	21, // 40: meridian.record.v1.RecordService.Search:output_type -> meridian.record.v1.SearchResponse
+	23, // 41: meridian.record.v1.RecordService.Aggregate:output_type -> meridian.record.v1.AggregateResponse
+	26, // 42: meridian.record.v1.RecordService.Export:output_type -> meridian.record.v1.ExportResponse
+	33, // [33:43] is the sub-list for method output_type
+	23, // [23:33] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_meridian_record_v1_record_proto_init() }
@@ -1483,7 +1980,7 @@ func file_meridian_record_v1_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meridian_record_v1_record_proto_rawDesc), len(file_meridian_record_v1_record_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,13 +19,16 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	RecordService_Get_FullMethodName     = "/meridian.record.v1.RecordService/Get"
-	RecordService_List_FullMethodName    = "/meridian.record.v1.RecordService/List"
-	RecordService_Count_FullMethodName   = "/meridian.record.v1.RecordService/Count"
-	RecordService_Create_FullMethodName  = "/meridian.record.v1.RecordService/Create"
-	RecordService_Update_FullMethodName  = "/meridian.record.v1.RecordService/Update"
-	RecordService_Delete_FullMethodName  = "/meridian.record.v1.RecordService/Delete"
-	RecordService_History_FullMethodName = "/meridian.record.v1.RecordService/History"
+	RecordService_Get_FullMethodName       = "/meridian.record.v1.RecordService/Get"
+	RecordService_List_FullMethodName      = "/meridian.record.v1.RecordService/List"
+	RecordService_Count_FullMethodName     = "/meridian.record.v1.RecordService/Count"
+	RecordService_Create_FullMethodName    = "/meridian.record.v1.RecordService/Create"
+	RecordService_Update_FullMethodName    = "/meridian.record.v1.RecordService/Update"
+	RecordService_Delete_FullMethodName    = "/meridian.record.v1.RecordService/Delete"
+	RecordService_History_FullMethodName   = "/meridian.record.v1.RecordService/History"
+	RecordService_Search_FullMethodName    = "/meridian.record.v1.RecordService/Search"
+	RecordService_Aggregate_FullMethodName = "/meridian.record.v1.RecordService/Aggregate"
+	RecordService_Export_FullMethodName    = "/meridian.record.v1.RecordService/Export"
 )
 
 // RecordServiceClient is the client API for RecordService service.
@@ -48,6 +51,14 @@ type RecordServiceClient interface {
 	// History lists the versions of one record, newest first, masked as today's
 	// policy says.
 	History(ctx context.Context, in *HistoryRequest, opts ...grpc.CallOption) (*HistoryResponse, error)
+	// Search finds records by their words, best match first. Words in groups that
+	// are withheld from the caller or masked find nothing and rank nothing.
+	Search(ctx context.Context, in *SearchRequest, opts ...grpc.CallOption) (*SearchResponse, error)
+	// Aggregate counts and sums what the caller may see, by up to three fields.
+	Aggregate(ctx context.Context, in *AggregateRequest, opts ...grpc.CallOption) (*AggregateResponse, error)
+	// Export streams every record the caller may see, in batches in the order of
+	// ids. Each batch is decided anew: what was revoked before it is not in it.
+	Export(ctx context.Context, in *ExportRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportResponse], error)
 }
 
 type recordServiceClient struct {
@@ -128,6 +139,45 @@ func (c *recordServiceClient) History(ctx context.Context, in *HistoryRequest, o
 	return out, nil
 }
 
+func (c *recordServiceClient) Search(ctx context.Context, in *SearchRequest, opts ...grpc.CallOption) (*SearchResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SearchResponse)
+	err := c.cc.Invoke(ctx, RecordService_Search_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *recordServiceClient) Aggregate(ctx context.Context, in *AggregateRequest, opts ...grpc.CallOption) (*AggregateResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AggregateResponse)
+	err := c.cc.Invoke(ctx, RecordService_Aggregate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *recordServiceClient) Export(ctx context.Context, in *ExportRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &RecordService_ServiceDesc.Streams[0], RecordService_Export_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ExportRequest, ExportResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type RecordService_ExportClient = grpc.ServerStreamingClient[ExportResponse]
+
 // RecordServiceServer is the server API for RecordService service.
 // All implementations must embed UnimplementedRecordServiceServer
 // for forward compatibility.
@@ -148,6 +198,14 @@ type RecordServiceServer interface {
 	// History lists the versions of one record, newest first, masked as today's
 	// policy says.
 	History(context.Context, *HistoryRequest) (*HistoryResponse, error)
+	// Search finds records by their words, best match first. Words in groups that
+	// are withheld from the caller or masked find nothing and rank nothing.
+	Search(context.Context, *SearchRequest) (*SearchResponse, error)
+	// Aggregate counts and sums what the caller may see, by up to three fields.
+	Aggregate(context.Context, *AggregateRequest) (*AggregateResponse, error)
+	// Export streams every record the caller may see, in batches in the order of
+	// ids. Each batch is decided anew: what was revoked before it is not in it.
+	Export(*ExportRequest, grpc.ServerStreamingServer[ExportResponse]) error
 	mustEmbedUnimplementedRecordServiceServer()
 }
 
@@ -178,6 +236,15 @@ func (UnimplementedRecordServiceServer) Delete(context.Context, *DeleteRequest) 
 }
 func (UnimplementedRecordServiceServer) History(context.Context, *HistoryRequest) (*HistoryResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method History not implemented")
+}
+func (UnimplementedRecordServiceServer) Search(context.Context, *SearchRequest) (*SearchResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Search not implemented")
+}
+func (UnimplementedRecordServiceServer) Aggregate(context.Context, *AggregateRequest) (*AggregateResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Aggregate not implemented")
+}
+func (UnimplementedRecordServiceServer) Export(*ExportRequest, grpc.ServerStreamingServer[ExportResponse]) error {
+	return status.Error(codes.Unimplemented, "method Export not implemented")
 }
 func (UnimplementedRecordServiceServer) mustEmbedUnimplementedRecordServiceServer() {}
 func (UnimplementedRecordServiceServer) testEmbeddedByValue()                       {}
@@ -326,6 +393,53 @@ func _RecordService_History_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RecordService_Search_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SearchRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RecordServiceServer).Search(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RecordService_Search_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RecordServiceServer).Search(ctx, req.(*SearchRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RecordService_Aggregate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AggregateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RecordServiceServer).Aggregate(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RecordService_Aggregate_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RecordServiceServer).Aggregate(ctx, req.(*AggregateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RecordService_Export_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ExportRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(RecordServiceServer).Export(m, &grpc.GenericServerStream[ExportRequest, ExportResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type RecordService_ExportServer = grpc.ServerStreamingServer[ExportResponse]
+
 // RecordService_ServiceDesc is the grpc.ServiceDesc for RecordService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -361,7 +475,21 @@ var RecordService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "History",
 			Handler:    _RecordService_History_Handler,
 		},
+		{
+			MethodName: "Search",
+			Handler:    _RecordService_Search_Handler,
+		},
+		{
+			MethodName: "Aggregate",
+			Handler:    _RecordService_Aggregate_Handler,
+		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Export",
+			Handler:       _RecordService_Export_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "meridian/record/v1/record.proto",
 }

@@ -261,7 +261,10 @@ type Record struct {
 	Governance *Governance       `protobuf:"bytes,4,opt,name=governance,proto3" json:"governance,omitempty"`
 	Fields     map[string]*Value `protobuf:"bytes,5,rep,name=fields,proto3" json:"fields,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Names of the field groups hidden from the caller; never their values.
-	Withheld      []string `protobuf:"bytes,6,rep,name=withheld,proto3" json:"withheld,omitempty"`
+	Withheld []string `protobuf:"bytes,6,rep,name=withheld,proto3" json:"withheld,omitempty"`
+	// Names of the field groups shown masked: what is left of their fields, as
+	// each field's mask says, is in fields. They are not in withheld.
+	Masked        []string `protobuf:"bytes,7,rep,name=masked,proto3" json:"masked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -334,6 +337,13 @@ func (x *Record) GetFields() map[string]*Value {
 func (x *Record) GetWithheld() []string {
 	if x != nil {
 		return x.Withheld
+	}
+	return nil
+}
+
+func (x *Record) GetMasked() []string {
+	if x != nil {
+		return x.Masked
 	}
 	return nil
 }
@@ -579,7 +589,7 @@ const file_meridian_record_v1_value_proto_rawDesc = "" +
 	"\x04kind\"$\n" +
 	"\n" +
 	"StringList\x12\x16\n" +
-	"\x06values\x18\x01 \x03(\tR\x06values\"\xbc\x02\n" +
+	"\x06values\x18\x01 \x03(\tR\x06values\"\xd4\x02\n" +
 	"\x06Record\x12\x16\n" +
 	"\x06entity\x18\x01 \x01(\tR\x06entity\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x18\n" +
@@ -588,7 +598,8 @@ const file_meridian_record_v1_value_proto_rawDesc = "" +
 	"governance\x18\x04 \x01(\v2\x1e.meridian.record.v1.GovernanceR\n" +
 	"governance\x12>\n" +
 	"\x06fields\x18\x05 \x03(\v2&.meridian.record.v1.Record.FieldsEntryR\x06fields\x12\x1a\n" +
-	"\bwithheld\x18\x06 \x03(\tR\bwithheld\x1aT\n" +
+	"\bwithheld\x18\x06 \x03(\tR\bwithheld\x12\x16\n" +
+	"\x06masked\x18\a \x03(\tR\x06masked\x1aT\n" +
 	"\vFieldsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12/\n" +
 	"\x05value\x18\x02 \x01(\v2\x19.meridian.record.v1.ValueR\x05value:\x028\x01\"\xf2\x02\n" +

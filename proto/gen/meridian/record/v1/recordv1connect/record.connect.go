@@ -47,6 +47,12 @@ const (
 	RecordServiceDeleteProcedure = "/meridian.record.v1.RecordService/Delete"
 	// RecordServiceHistoryProcedure is the fully-qualified name of the RecordService's History RPC.
 	RecordServiceHistoryProcedure = "/meridian.record.v1.RecordService/History"
+	// RecordServiceSearchProcedure is the fully-qualified name of the RecordService's Search RPC.
+	RecordServiceSearchProcedure = "/meridian.record.v1.RecordService/Search"
+	// RecordServiceAggregateProcedure is the fully-qualified name of the RecordService's Aggregate RPC.
+	RecordServiceAggregateProcedure = "/meridian.record.v1.RecordService/Aggregate"
+	// RecordServiceExportProcedure is the fully-qualified name of the RecordService's Export RPC.
+	RecordServiceExportProcedure = "/meridian.record.v1.RecordService/Export"
 )
 
 // RecordServiceClient is a client for the meridian.record.v1.RecordService service.
@@ -64,6 +70,14 @@ type RecordServiceClient interface {
 	// History lists the versions of one record, newest first, masked as today's
 	// policy says.
 	History(context.Context, *v1.HistoryRequest) (*v1.HistoryResponse, error)
+	// Search finds records by their words, best match first. Words in groups that
+	// are withheld from the caller or masked find nothing and rank nothing.
+	Search(context.Context, *v1.SearchRequest) (*v1.SearchResponse, error)
+	// Aggregate counts and sums what the caller may see, by up to three fields.
+	Aggregate(context.Context, *v1.AggregateRequest) (*v1.AggregateResponse, error)
+	// Export streams every record the caller may see, in batches in the order of
+	// ids. Each batch is decided anew: what was revoked before it is not in it.
+	Export(context.Context, *v1.ExportRequest) (*connect.ServerStreamForClient[v1.ExportResponse], error)
 }
 
 // NewRecordServiceClient constructs a client for the meridian.record.v1.RecordService service. By
@@ -119,18 +133,39 @@ func NewRecordServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithSchema(recordServiceMethods.ByName("History")),
 			connect.WithClientOptions(opts...),
 		),
+		search: connect.NewClient[v1.SearchRequest, v1.SearchResponse](
+			httpClient,
+			baseURL+RecordServiceSearchProcedure,
+			connect.WithSchema(recordServiceMethods.ByName("Search")),
+			connect.WithClientOptions(opts...),
+		),
+		aggregate: connect.NewClient[v1.AggregateRequest, v1.AggregateResponse](
+			httpClient,
+			baseURL+RecordServiceAggregateProcedure,
+			connect.WithSchema(recordServiceMethods.ByName("Aggregate")),
+			connect.WithClientOptions(opts...),
+		),
+		export: connect.NewClient[v1.ExportRequest, v1.ExportResponse](
+			httpClient,
+			baseURL+RecordServiceExportProcedure,
+			connect.WithSchema(recordServiceMethods.ByName("Export")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // recordServiceClient implements RecordServiceClient.
 type recordServiceClient struct {
-	get     *connect.Client[v1.GetRequest, v1.GetResponse]
-	list    *connect.Client[v1.ListRequest, v1.ListResponse]
-	count   *connect.Client[v1.CountRequest, v1.CountResponse]
-	create  *connect.Client[v1.CreateRequest, v1.CreateResponse]
-	update  *connect.Client[v1.UpdateRequest, v1.UpdateResponse]
-	delete  *connect.Client[v1.DeleteRequest, v1.DeleteResponse]
-	history *connect.Client[v1.HistoryRequest, v1.HistoryResponse]
+	get       *connect.Client[v1.GetRequest, v1.GetResponse]
+	list      *connect.Client[v1.ListRequest, v1.ListResponse]
+	count     *connect.Client[v1.CountRequest, v1.CountResponse]
+	create    *connect.Client[v1.CreateRequest, v1.CreateResponse]
+	update    *connect.Client[v1.UpdateRequest, v1.UpdateResponse]
+	delete    *connect.Client[v1.DeleteRequest, v1.DeleteResponse]
+	history   *connect.Client[v1.HistoryRequest, v1.HistoryResponse]
+	search    *connect.Client[v1.SearchRequest, v1.SearchResponse]
+	aggregate *connect.Client[v1.AggregateRequest, v1.AggregateResponse]
+	export    *connect.Client[v1.ExportRequest, v1.ExportResponse]
 }
 
 // Get calls meridian.record.v1.RecordService.Get.
@@ -196,6 +231,29 @@ func (c *recordServiceClient) History(ctx context.Context, req *v1.HistoryReques
 	return nil, err
 }
 
+// Search calls meridian.record.v1.RecordService.Search.
+func (c *recordServiceClient) Search(ctx context.Context, req *v1.SearchRequest) (*v1.SearchResponse, error) {
+	response, err := c.search.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// Aggregate calls meridian.record.v1.RecordService.Aggregate.
+func (c *recordServiceClient) Aggregate(ctx context.Context, req *v1.AggregateRequest) (*v1.AggregateResponse, error) {
+	response, err := c.aggregate.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// Export calls meridian.record.v1.RecordService.Export.
+func (c *recordServiceClient) Export(ctx context.Context, req *v1.ExportRequest) (*connect.ServerStreamForClient[v1.ExportResponse], error) {
+	return c.export.CallServerStream(ctx, connect.NewRequest(req))
+}
+
 // RecordServiceHandler is an implementation of the meridian.record.v1.RecordService service.
 type RecordServiceHandler interface {
 	// Get answers each id in order with the record or a not_found error.
@@ -211,6 +269,14 @@ type RecordServiceHandler interface {
 	// History lists the versions of one record, newest first, masked as today's
 	// policy says.
 	History(context.Context, *v1.HistoryRequest) (*v1.HistoryResponse, error)
+	// Search finds records by their words, best match first. Words in groups that
+	// are withheld from the caller or masked find nothing and rank nothing.
+	Search(context.Context, *v1.SearchRequest) (*v1.SearchResponse, error)
+	// Aggregate counts and sums what the caller may see, by up to three fields.
+	Aggregate(context.Context, *v1.AggregateRequest) (*v1.AggregateResponse, error)
+	// Export streams every record the caller may see, in batches in the order of
+	// ids. Each batch is decided anew: what was revoked before it is not in it.
+	Export(context.Context, *v1.ExportRequest, *connect.ServerStream[v1.ExportResponse]) error
 }
 
 // NewRecordServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -262,6 +328,24 @@ func NewRecordServiceHandler(svc RecordServiceHandler, opts ...connect.HandlerOp
 		connect.WithSchema(recordServiceMethods.ByName("History")),
 		connect.WithHandlerOptions(opts...),
 	)
+	recordServiceSearchHandler := connect.NewUnaryHandlerSimple(
+		RecordServiceSearchProcedure,
+		svc.Search,
+		connect.WithSchema(recordServiceMethods.ByName("Search")),
+		connect.WithHandlerOptions(opts...),
+	)
+	recordServiceAggregateHandler := connect.NewUnaryHandlerSimple(
+		RecordServiceAggregateProcedure,
+		svc.Aggregate,
+		connect.WithSchema(recordServiceMethods.ByName("Aggregate")),
+		connect.WithHandlerOptions(opts...),
+	)
+	recordServiceExportHandler := connect.NewServerStreamHandlerSimple(
+		RecordServiceExportProcedure,
+		svc.Export,
+		connect.WithSchema(recordServiceMethods.ByName("Export")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/meridian.record.v1.RecordService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case RecordServiceGetProcedure:
@@ -278,6 +362,12 @@ func NewRecordServiceHandler(svc RecordServiceHandler, opts ...connect.HandlerOp
 			recordServiceDeleteHandler.ServeHTTP(w, r)
 		case RecordServiceHistoryProcedure:
 			recordServiceHistoryHandler.ServeHTTP(w, r)
+		case RecordServiceSearchProcedure:
+			recordServiceSearchHandler.ServeHTTP(w, r)
+		case RecordServiceAggregateProcedure:
+			recordServiceAggregateHandler.ServeHTTP(w, r)
+		case RecordServiceExportProcedure:
+			recordServiceExportHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -313,4 +403,16 @@ func (UnimplementedRecordServiceHandler) Delete(context.Context, *v1.DeleteReque
 
 func (UnimplementedRecordServiceHandler) History(context.Context, *v1.HistoryRequest) (*v1.HistoryResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("meridian.record.v1.RecordService.History is not implemented"))
+}
+
+func (UnimplementedRecordServiceHandler) Search(context.Context, *v1.SearchRequest) (*v1.SearchResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("meridian.record.v1.RecordService.Search is not implemented"))
+}
+
+func (UnimplementedRecordServiceHandler) Aggregate(context.Context, *v1.AggregateRequest) (*v1.AggregateResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("meridian.record.v1.RecordService.Aggregate is not implemented"))
+}
+
+func (UnimplementedRecordServiceHandler) Export(context.Context, *v1.ExportRequest, *connect.ServerStream[v1.ExportResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("meridian.record.v1.RecordService.Export is not implemented"))
 }
