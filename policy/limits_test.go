@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -44,7 +45,7 @@ func TestLimits(t *testing.T) {
 			}
 			continue
 		}
-		refused, ok := err.(*crm.Error)
+		refused, ok := errors.AsType[*crm.Error](err)
 		if !ok || refused.Kind != crm.Denied || refused.Field != tc.field || len(refused.Reasons) != 1 {
 			t.Errorf("%s: %v", name, err)
 		}

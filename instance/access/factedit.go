@@ -2,7 +2,6 @@ package access
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	"meridian/instance/crm"
@@ -82,10 +81,7 @@ func mayEdit(ctx context.Context, a asking, edits []store.Edit, reason string) e
 			about = crm.SubjectID(e.ID)
 		}
 		if err := a.engine.MayEdit(ctx, a.subject, e.Kind, about); err != nil {
-			if refused, ok := err.(*crm.Error); ok && refused.Field != "" {
-				refused.Field = fmt.Sprintf("edits[%d].%s", i, refused.Field)
-			}
-			return err
+			return store.InEdit(edits, i, err)
 		}
 	}
 	return nil

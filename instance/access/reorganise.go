@@ -122,11 +122,11 @@ func (d *Door) foresee(ctx context.Context, a asking, edits []store.Edit, reason
 func (x *change) sum(ctx context.Context, all []standing, out *Reorganisation) error {
 	out.Compared = len(all)
 	for _, s := range all {
-		if lost, err := x.suspended(ctx, s); err != nil {
+		lost, err := x.suspended(ctx, s)
+		if err != nil {
 			return err
-		} else {
-			out.Suspended = append(out.Suspended, lost...)
 		}
+		out.Suspended = append(out.Suspended, lost...)
 		p, err := x.impact(ctx, s)
 		if err != nil {
 			return err

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -101,7 +102,7 @@ func (t *Tx) Edit(ctx context.Context, edits []Edit, by crm.SubjectID, reason st
 		}
 		e.From, e.To = e.From.UTC().Truncate(time.Microsecond), e.To.UTC().Truncate(time.Microsecond)
 		if !e.From.Before(e.To) {
-			return nil, at(i, crm.FieldErrorf("to", "%s: the change ends before it begins; give a later end", e.What()))
+			return nil, InEdit(edits, i, crm.FieldErrorf("to", "%s: the change ends before it begins; give a later end", e.What()))
 		}
 		if e.From.Before(horizon) {
 			horizon = e.From
@@ -119,7 +120,7 @@ func (t *Tx) Edit(ctx context.Context, edits []Edit, by crm.SubjectID, reason st
 	s := &sheet{tx: t, now: now, act: act{string(by), reason}, before: map[string]facts{}, after: map[string]facts{}}
 	for i, e := range edits {
 		if err := s.apply(ctx, e); err != nil {
-			return nil, at(i, err)
+			return nil, InEdit(edits, i, err)
 		}
 	}
 	for _, table := range factTables {
@@ -133,9 +134,9 @@ func (t *Tx) Edit(ctx context.Context, edits []Edit, by crm.SubjectID, reason st
 	return s.told(ctx)
 }
 
-// at says which of several edits an error is about.
-func at(i int, err error) error {
-	if e, ok := err.(*crm.Error); ok && e.Field != "" {
+// InEdit says which of several edits an error about a field is about.
+func InEdit(edits []Edit, i int, err error) error {
+	if e, ok := errors.AsType[*crm.Error](err); ok && e.Field != "" && len(edits) > 1 {
 		e.Field = fmt.Sprintf("edits[%d].%s", i, e.Field)
 	}
 	return err

@@ -204,7 +204,7 @@ func (t *Tx) sound(ctx context.Context, edits []Edit, horizon time.Time, before 
 			return pgErr(err, "look for circles")
 		}
 		if circle {
-			return at(i, crm.FieldErrorf("under", "%s lies below %s %s itself; move that first, or choose another parent", e.Under, e.Kind, e.ID))
+			return InEdit(edits, i, crm.FieldErrorf("under", "%s lies below %s %s itself; move that first, or choose another parent", e.Under, e.Kind, e.ID))
 		}
 	}
 	return nil
@@ -220,14 +220,14 @@ func missing(edits []Edit, lost []reference) error {
 		for _, r := range lost {
 			switch {
 			case r.kind == e.Kind && r.id == e.Under && r.what == e.Kind+" "+e.ID:
-				return at(i, crm.FieldErrorf("under", "there is no %s %q all that time; `meridian fact list %s` shows them", r.kind, r.id, r.kind))
+				return InEdit(edits, i, crm.FieldErrorf("under", "there is no %s %q all that time; `meridian fact list %s` shows them", r.kind, r.id, r.kind))
 			case table.name == "assignment" && r.kind == e.Kind && r.id == e.ID && r.what == "the assignment of "+string(e.Subject),
 				table.name == "relationship" && r.id == e.ID:
-				return at(i, crm.FieldErrorf("id", "there is no %s %q all that time; `meridian fact list %s` shows them", r.kind, r.id, r.kind))
+				return InEdit(edits, i, crm.FieldErrorf("id", "there is no %s %q all that time; `meridian fact list %s` shows them", r.kind, r.id, r.kind))
 			case table.name == "assignment" && r.kind == "subject" && r.id == string(e.Subject) && r.what == "the assignment to "+e.Kind+" "+e.ID:
-				return at(i, crm.FieldErrorf("subject", "this instance knows no subject %q all that time", r.id))
+				return InEdit(edits, i, crm.FieldErrorf("subject", "this instance knows no subject %q all that time", r.id))
 			case table.name == "relationship" && r.id == e.On:
-				return at(i, crm.FieldErrorf("on", "there is no department %q all that time", r.id))
+				return InEdit(edits, i, crm.FieldErrorf("on", "there is no department %q all that time", r.id))
 			}
 		}
 	}
@@ -238,15 +238,16 @@ func missing(edits []Edit, lost []reference) error {
 			by = append(by, o.what)
 		}
 	}
-	field := "id"
+	at := 0
 	for i, e := range edits {
 		if e.Kind == r.kind && e.ID == r.id {
-			field = fmt.Sprintf("edits[%d].id", i)
+			at = i
 		}
 	}
 	more := ""
 	if n := len(lost) - len(by); n > 0 {
 		more = fmt.Sprintf(" and %d more", n)
 	}
-	return crm.FieldErrorf(field, "%s %s is still needed by %s%s; move or end these in the same batch", r.kind, r.id, strings.Join(by, ", "), more)
+	return InEdit(edits, at, crm.FieldErrorf("id", "%s %s is still needed by %s%s; move or end these in the same batch",
+		r.kind, r.id, strings.Join(by, ", "), more))
 }

@@ -15,7 +15,7 @@ type Expiry struct {
 	Begins bool
 	Text   string
 	// Concerns is whom it may concern: a subject's or department's key, a
-	// contract's id, or "" for everybody.
+	// contract's id, or "" for everybody; "key" for what changes no sight.
 	Concerns string
 }
 
@@ -41,6 +41,7 @@ select b.at, f.kind, f.id, b.begins, f.text, f.concerns from (
     department || ' may ' || array_to_string(actions, ', ') || ' records of ' || on_department from fact.relationship where recorded_to = 'infinity'
   union all select 'contract', id, valid_from, valid_to, 'contract:' || id, entity || ' from ' || source || ' to ' || destination
     from fact.contract where recorded_to = 'infinity'
+  union all select 'key', id, valid_from, valid_to, 'key', 'signatures of ' || subject || ' for ' || department from meridian.officer_key where revoked_at is null
 ) f cross join lateral (values (f.valid_from, true), (f.valid_to, false)) b(at, begins)
 where f.valid_from < f.valid_to and b.at > $1 and b.at <= $2
 order by b.at, f.kind, f.id, b.begins`

@@ -5,7 +5,7 @@ import data.meridian.service
 with_role(role) := {"id": "x@amer", "kind": "person", "roles": [role]}
 
 test_officers_keep_facts_and_policy if {
-	every p in ["agreement.read", "agreement.write", "policy.read", "policy.test", "explain.any"] {
+	every p in ["agreement.read", "agreement.write", "policy.read", "policy.test", "explain.any", "fact.read", "fact.write"] {
 		service.permit(with_role("officer"), p)
 		not service.permit(with_role("ops"), p)
 		not service.permit(with_role("rep"), p)
