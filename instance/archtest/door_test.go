@@ -6,6 +6,7 @@ import (
 	"go/token"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -22,21 +23,16 @@ var byTheDoor = []string{
 // answer ids alone, and who else may call them is anybody's choice. A method
 // in neither list fails the test: whoever adds one says which it is.
 var besideTheDoor = strings.Fields(`
-	DatabaseRoles PrepareBI BIViews Close Ping OnCommit Stamp HoldStamp AwaitStamp Tx Wake Definition Definitions Install Reconcile
-	SealDecisions RemoveDecisions VerifyDecisions LogDecisions Decisions FindDecisions CountDecisions
-	AddBundle Bundle BundlesNamed Shipped Active Activations LockPolicy Activate Adopt
-	FactsAbout FactsAboutAt SubjectIDsAt ContractsAt FirstActivation Attribute Edit Facts FactHistory Overridden Expiries Agreements AddAgreement EndAgreement Grants Grant AddGrant EndGrant
-	SealDecisions RemoveDecisions VerifyDecisions LogDecisions Decisions FindDecisions
-	AddBundle Bundle BundlesNamed Shipped Active Activations WasActive LockPolicy Activate Adopt
-	OfficerKeys OfficerKey AddOfficerKey RevokeOfficerKey AddProposal AddSignature Proposals ProposalsNamed Sample TrustKeys AddDenial EndDenial Denials
-	FactsAbout FactsAboutAt SubjectIDsAt ContractsAt Attribute Agreements AddAgreement EndAgreement Grants Grant AddGrant EndGrant
-	Givers SharesBy SharesAbout SuspendedGrants SuspendGrant ReinstateGrant Regiven
-	Subject SubjectAt SubjectIDs Receiver ReceiverAt Contracts Contract Placed HasDepartment SubjectRoles DepartmentRoles EnqueueBoundaries
-	ForgetKeys Changes Head TrimOutbox
-	OfAccount Moment EgressHoldings LockStream StoreEnvelopes Unsent Acknowledge Lazy FailStream StreamsOut AddRepair NextRepair
-	Disclosed Ledger Inbox MoveInbox FailInbox Inboxes HeldSince StreamsIn OpenGap CloseGaps SettleGaps ClaimGaps Park Unpark
-	ParkedIn HasParked Lead Relay Restored MoveRelay Backlog Served SaveServed HeldAfter HomeAfter Live AddDue TakeDue
-	BeginLoad FindLoad Loads FinishLoad AdvanceLoad LoadRejects
+	DatabaseRoles PrepareBI BIViews Close Ping OnCommit Stamp HoldStamp AwaitStamp Tx Wake Definition Definitions Install Reconcile SealDecisions
+	RemoveDecisions VerifyDecisions LogDecisions Decisions FindDecisions CountDecisions AddBundle Bundle BundlesNamed Shipped Active Activations
+	LockPolicy Activate Adopt FactsAbout FactsAboutAt SubjectIDsAt ContractsAt FirstActivation Attribute Edit Facts FactHistory Overridden Expiries
+	Agreements AddAgreement EndAgreement Grants Grant AddGrant EndGrant WasActive OfficerKeys OfficerKey AddOfficerKey RevokeOfficerKey AddProposal
+	AddSignature Proposals ProposalsNamed Sample TrustKeys AddDenial EndDenial Denials Givers SharesBy SharesAbout SuspendedGrants SuspendGrant
+	ReinstateGrant Regiven Subject SubjectAt SubjectIDs Receiver ReceiverAt Contracts Contract Placed HasDepartment SubjectRoles DepartmentRoles
+	EnqueueBoundaries ForgetKeys Changes Head TrimOutbox OfAccount Moment EgressHoldings LockStream StoreEnvelopes Unsent Acknowledge Lazy FailStream
+	StreamsOut AddRepair NextRepair Disclosed Ledger Inbox MoveInbox FailInbox Inboxes HeldSince StreamsIn OpenGap CloseGaps SettleGaps ClaimGaps Park
+	Unpark ParkedIn HasParked Lead Relay Restored MoveRelay Backlog Served SaveServed HeldAfter HomeAfter Live AddDue TakeDue BeginLoad FindLoad Loads
+	FinishLoad AdvanceLoad LoadRejects
 `)
 
 // TestOneDoor: no package but instance/access calls what reads or writes
@@ -47,6 +43,14 @@ func TestOneDoor(t *testing.T) {
 	for _, name := range declared {
 		if !slices.Contains(byTheDoor, name) && !slices.Contains(besideTheDoor, name) {
 			t.Errorf("store has a new method %s: put it by the door (it reads or writes records) or beside it", name)
+		}
+	}
+	for i, name := range slices.Concat(byTheDoor, besideTheDoor) {
+		if slices.Contains(slices.Concat(byTheDoor, besideTheDoor)[:i], name) {
+			t.Errorf("%s is listed twice: it is either by the door or beside it", name)
+		}
+		if !slices.Contains(declared, name) {
+			t.Errorf("store has no method %s any more: take it out of the lists", name)
 		}
 	}
 	calls := 0
@@ -203,5 +207,77 @@ func TestOneMux(t *testing.T) {
 	})
 	if mounts != 1 {
 		t.Errorf("%d places mount paths, want one: server.mount", mounts)
+	}
+}
+
+// rowsOfRecords tells SQL that names a table of records, of their history, or
+// a view of them for BI tools.
+var rowsOfRecords = regexp.MustCompile(`(?i)\b(from|join|into|update|only|table)\s+"?(record|history|bi)"?\.`)
+
+// TestOneStore: nobody but package store speaks SQL about records: search,
+// export, views for BI tools, past moments and impact are its methods, and go
+// by the door like the rest. What measures by hand in bench is not part of an
+// instance.
+func TestOneStore(t *testing.T) {
+	spoken := 0
+	eachFile(t, func(t *testing.T, path, pkg string, _ *ast.File) {
+		if strings.HasSuffix(path, "_test.go") || within(pkg, "bench proto/gen") {
+			return
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			lit, ok := n.(*ast.BasicLit)
+			if !ok || lit.Kind != token.STRING || !rowsOfRecords.MatchString(lit.Value) {
+				return true
+			}
+			if within(pkg, "instance/store") {
+				spoken++
+			} else {
+				t.Errorf("%s: SQL about records outside package store: %.80s", path, lit.Value)
+			}
+			return true
+		})
+	})
+	if spoken < 2 {
+		t.Errorf("saw only %d statements about records in package store; does the test still see them?", spoken)
+	}
+}
+
+// TestOneWayIntoTopics: messages are appended in one place, which takes only
+// what the registry of topics names, so that the leak matrix knows it all.
+func TestOneWayIntoTopics(t *testing.T) {
+	ways := 0
+	eachFile(t, func(t *testing.T, path, pkg string, _ *ast.File) {
+		if strings.HasSuffix(path, "_test.go") || !within(pkg, "instance") || within(pkg, "instance/embedded") {
+			return
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				return true
+			}
+			fn, ok := call.Fun.(*ast.SelectorExpr)
+			if !ok || fn.Sel.Name != "Produce" && fn.Sel.Name != "WriteMessages" {
+				return true
+			}
+			switch {
+			case pkg == "instance/exchange" && strings.HasSuffix(path, "/topics.go"):
+				ways++
+			case pkg == "instance/exchange" && strings.HasSuffix(path, "/transport_kafka.go"): // the client below it
+			default:
+				t.Errorf("%s appends to a topic beside Exchange.append", path)
+			}
+			return true
+		})
+	})
+	if ways != 1 {
+		t.Errorf("%d places append to topics, want one: Exchange.append", ways)
 	}
 }
