@@ -168,8 +168,8 @@ func (p policyImpactCmd) persona(w io.Writer, x *policyv1.PersonaImpact) {
 		fmt.Fprintf(w, "    !! the bundle cannot be applied to it; it would see nothing: %s\n", printable(x.GetRefused()))
 	}
 	for _, e := range x.GetEntities() {
-		fmt.Fprintf(w, "    %-12s +%-8d %s\n", e.GetEntity(), e.GetGained(), bar('+', e.GetGained(), e.GetRecords()))
-		fmt.Fprintf(w, "    %-12s -%-8d %s\n", "", e.GetLost(), bar('-', e.GetLost(), e.GetRecords()))
+		fmt.Fprintf(w, "    %-12s +%-8d %s\n", e.GetEntity(), e.GetGained(), strip('+', e.GetGained(), e.GetRecords()))
+		fmt.Fprintf(w, "    %-12s -%-8d %s\n", "", e.GetLost(), strip('-', e.GetLost(), e.GetRecords()))
 		for _, g := range e.GetGroups() {
 			fmt.Fprintf(w, "    %-12s group %s: shown on %d more, masked on %d, hidden on %d\n", "", g.GetGroup(), g.GetGained(), g.GetMasked(), g.GetLost())
 		}
@@ -202,14 +202,14 @@ func (p policyImpactCmd) places(w io.Writer, kind string, places []*policyv1.Pla
 	}
 }
 
-// barWidth is a whole entity.
-const barWidth = 40
+// stripWidth is a whole entity.
+const stripWidth = 40
 
-// bar draws n of all; what is there is seen, however little it is.
-func bar(mark rune, n, all int64) string {
+// strip draws n of all; what is there is seen, however little it is.
+func strip(mark rune, n, all int64) string {
 	if n == 0 || all == 0 {
 		return ""
 	}
-	full := max(1, int(n*barWidth/all))
-	return "[" + strings.Repeat(string(mark), full) + strings.Repeat(" ", max(0, barWidth-full)) + "]"
+	full := max(1, int(n*stripWidth/all))
+	return "[" + strings.Repeat(string(mark), full) + strings.Repeat(" ", max(0, stripWidth-full)) + "]"
 }
