@@ -55,21 +55,54 @@ func (c *Config) readers() ([]store.BIReader, error) {
 	return readers, nil
 }
 
-// describeBI tells which logins' views are fresh. A stale one shows nothing.
+// catchUp is how long views may take to be made anew before that is amiss.
+const catchUp = 2 * time.Second
+
+// describeBI tells which logins' views are fresh. A stale one shows nothing. One
+// that a change has just overtaken is given time to catch up.
 func (i *Instance) describeBI(ctx context.Context, part func(name string, err error, detail string)) {
 	if len(i.readers) == 0 {
 		return
 	}
-	views, err := i.store.BIViews(ctx)
+	fresh, err := i.freshViews(ctx)
 	if err != nil {
 		i.log.WarnContext(ctx, "views of BI tools", "error", err)
 		part("bi", fmt.Errorf("cannot be looked at"), "")
+		return
 	}
-	for _, v := range views {
-		var stale error
-		if !v.Fresh {
-			stale = fmt.Errorf("stale: shows nothing until its views are made anew")
+	for _, r := range i.readers {
+		v, ok := fresh[r.Role]
+		if !ok {
+			part("bi "+r.Role, fmt.Errorf("stale: its views show nothing until they are made anew"), "")
+			continue
 		}
-		part("bi "+v.Role, stale, fmt.Sprintf("as %s, of %s", v.Subject, v.Generated.UTC().Format(time.RFC3339)))
+		part("bi "+r.Role, nil, fmt.Sprintf("fresh, as %s, of %s", v.Subject, v.Generated.UTC().Format(time.RFC3339)))
+	}
+}
+
+// freshViews are the views of the logins that show something, by role, once all
+// do or none catches up any more.
+func (i *Instance) freshViews(ctx context.Context) (map[string]store.BIView, error) {
+	tick := time.NewTicker(catchUp / 20)
+	defer tick.Stop()
+	for last := time.Now().Add(catchUp); ; {
+		views, err := i.store.BIViews(ctx)
+		if err != nil {
+			return nil, err
+		}
+		fresh := map[string]store.BIView{}
+		for _, v := range views {
+			if v.Fresh {
+				fresh[v.Role] = v
+			}
+		}
+		if len(fresh) == len(i.readers) || time.Now().After(last) {
+			return fresh, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-tick.C:
+		}
 	}
 }

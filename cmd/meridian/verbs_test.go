@@ -103,12 +103,14 @@ func serveOne(t *testing.T) (data string) {
 	url := embeddedtest.Database(t)
 	write(t, filepath.Join(data, "database.url"), embeddedtest.App(url))
 	write(t, filepath.Join(data, "database.owner.url"), url)
+	embeddedtest.Reader(t, url, "analyst_one")
 	config := filepath.Join(data, "amer.yaml")
 	write(t, config, `
 instance: amer
 listen: `+address+`
 database: {url_file: database.url, owner_url_file: database.owner.url, max_connections: 8}
 identity: {jwks_file: keys/jwks.json}
+bi: [{subject: rep.west@amer, role: analyst_one}]
 departments: [{id: sales, name: Sales}, {id: legal, name: Legal}]
 subjects:
   - {id: rep.west@amer, roles: [rep], clearance: 9, territories: [US-W], segments: [all], departments: [sales]}
