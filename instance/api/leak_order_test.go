@@ -3,7 +3,7 @@ package api_test
 import (
 	"cmp"
 	"fmt"
-	"net/url"
+	neturl "net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -22,28 +22,73 @@ import (
 
 // across are the questions of a path about all records of an entity. field is
 // one that is hidden, or masked, on some of them; "" if whole records are.
-func across() map[string]func(l *leakWorld, s *scenario, entity, field string) []probe {
-	lists := func(ask func(entity, sort string) probe) func(*leakWorld, *scenario, string, string) []probe {
-		return func(l *leakWorld, _ *scenario, entity, field string) []probe {
+func across() map[string]func(l *leakWorld, entity, field string) []probe {
+	const rest = "/api/v1/{entity}"
+	url := func(entity, verb string, pairs ...string) probe {
+		q := neturl.Values{}
+		for i := 0; i < len(pairs); i += 2 {
+			q.Set(pairs[i], pairs[i+1])
+		}
+		return get("/api/v1/" + entity + verb + "?" + q.Encode())
+	}
+	lists := func(ask func(entity, sort string) probe) func(*leakWorld, string, string) []probe {
+		return func(l *leakWorld, entity, field string) []probe {
 			by := cmp.Or(field, l.defs[entity].Key)
 			return []probe{ask(entity, by), ask(entity, "-"+by)}
 		}
 	}
-	return map[string]func(*leakWorld, *scenario, string, string) []probe{
+	filters := func(ask func(entity, filter string) probe) func(*leakWorld, string, string) []probe {
+		return func(l *leakWorld, entity, field string) []probe {
+			by := cmp.Or(field, l.defs[entity].Key)
+			return []probe{ask(entity, by+" is not null"), ask(entity, "not "+by+" is null"), ask(entity, "")}
+		}
+	}
+	searches := func(ask func(entity, words string) probe) func(*leakWorld, string, string) []probe {
+		// Every text of the matrix begins with mk: what is found, and how well it
+		// matches, is a matter of the texts that are shown.
+		return func(_ *leakWorld, entity, _ string) []probe {
+			return []probe{ask(entity, "mk"), ask(entity, "-more mk")}
+		}
+	}
+	aggregates := func(ask func(entity, by string, measures ...string) probe) func(*leakWorld, string, string) []probe {
+		return func(l *leakWorld, entity, field string) []probe {
+			key := l.defs[entity].Key
+			if field == "" { // of the hidden record not even that it changed
+				return []probe{ask(entity, key, "count"), ask(entity, "home", "count", "min("+key+")", "max("+key+")"), ask(entity, "home", "max(updated)", "sum(version)"), ask(entity, "home", "max(updated)")}
+			}
+			out := []probe{ask(entity, field, "count"), ask(entity, "home", "min("+field+")", "max("+field+")", "distinct("+field+")", "count")}
+			if f, _ := l.defs[entity].Field(field); f.Type == crm.TypeDecimal || f.Type == crm.TypeInteger {
+				out = append(out, ask(entity, "home", "sum("+field+")", "avg("+field+")"), ask(entity, key, "sum("+field+")"))
+			}
+			return out
+		}
+	}
+	return map[string]func(*leakWorld, string, string) []probe{
 		recordService + "List": lists(func(entity, sort string) probe {
 			return rpc(recordService+"List", object{"entity": entity, "sort": sort, "limit": 2})
 		}),
-		"GET /api/v1/{entity}": lists(func(entity, sort string) probe {
-			return get("/api/v1/" + entity + "?limit=2&sort=" + url.QueryEscape(sort))
+		"GET " + rest: lists(func(entity, sort string) probe { return url(entity, "", "limit", "2", "sort", sort) }),
+		recordService + "Count": filters(func(entity, filter string) probe {
+			return rpc(recordService+"Count", object{"entity": entity, "filter": filter})
 		}),
-		recordService + "Count": func(l *leakWorld, _ *scenario, entity, field string) []probe {
-			by := cmp.Or(field, l.defs[entity].Key)
-			return []probe{rpc(recordService+"Count", object{"entity": entity, "filter": by + " is not null"})}
-		},
-		"GET /api/v1/{entity}:count": func(l *leakWorld, _ *scenario, entity, field string) []probe {
-			by := cmp.Or(field, l.defs[entity].Key)
-			return []probe{get("/api/v1/" + entity + ":count?filter=" + url.QueryEscape("not "+by+" is null"))}
-		},
+		"GET " + rest + ":count": filters(func(entity, filter string) probe { return url(entity, ":count", "filter", filter) }),
+		recordService + "Export": filters(func(entity, filter string) probe {
+			return streamed(recordService+"Export", object{"entity": entity, "filter": filter})
+		}),
+		"GET " + rest + ":export": filters(func(entity, filter string) probe { return url(entity, ":export", "format", "ndjson", "filter", filter) }),
+		recordService + "Search": searches(func(entity, words string) probe {
+			return rpc(recordService+"Search", object{"entity": entity, "query": words, "limit": 2})
+		}),
+		"GET " + rest + ":search": searches(func(entity, words string) probe { return url(entity, ":search", "q", words, "limit", "2") }),
+		recordService + "Aggregate": aggregates(func(entity, by string, measures ...string) probe {
+			return rpc(recordService+"Aggregate", object{"entity": entity, "by": []string{by}, "measures": measures})
+		}),
+		"GET " + rest + ":aggregate": aggregates(func(entity, by string, measures ...string) probe {
+			return url(entity, ":aggregate", "by", by, "measures", strings.Join(measures, ","))
+		}),
+		"POST " + rest + ":aggregate": aggregates(func(entity, by string, measures ...string) probe {
+			return sent("POST", "/api/v1/"+entity+":aggregate", object{"by": []string{by}, "measures": measures})
+		}),
 	}
 }
 
@@ -72,7 +117,7 @@ func (l *leakWorld) told(s *scenario, p probe) string {
 func (p probe) from(cursor string) probe {
 	if p.method == "GET" {
 		path, _, _ := strings.Cut(p.path, "&cursor=")
-		p.path = path + "&cursor=" + url.QueryEscape(cursor)
+		p.path = path + "&cursor=" + neturl.QueryEscape(cursor)
 		return p
 	}
 	body, _, _ := strings.Cut(strings.TrimSuffix(p.body, "}"), `,"cursor":`)
@@ -135,7 +180,7 @@ func (m *matrix) questionsAcross(s *scenario, entity string) (out []*standing) {
 		}
 		var here []*standing
 		for _, field := range fields {
-			for _, p := range ask(m.leakWorld, s, entity, field) {
+			for _, p := range ask(m.leakWorld, entity, field) {
 				here = append(here, &standing{s: s, path: path, entity: entity, probe: p})
 			}
 		}
@@ -179,7 +224,11 @@ func (m *matrix) shuffle(t *testing.T) (undo func()) {
 			for _, f := range m.hidden(s, entity) {
 				if _, ok := target.fields[f.Name]; ok && f.Type != crm.TypeReference {
 					for i, a := range like {
-						to(a, f, like[(i+1)%len(like)].fields[f.Name])
+						v := like[(i+1)%len(like)].fields[f.Name]
+						if f.Type == crm.TypeString && !s.masks(f.Group) { // and of another length, with more words
+							v = crm.String(v.Text() + strings.Repeat(" mk more", i+1))
+						}
+						to(a, f, v)
 					}
 				}
 			}

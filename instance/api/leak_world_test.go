@@ -188,7 +188,7 @@ func invent(def crm.Definition, refs map[string]crm.RecordID) *aim {
 		return fmt.Sprintf("7%011d%02d", v%100_000_000_000, i%100)
 	}
 	for i, f := range def.Fields {
-		mark := fmt.Sprintf("mk%s%02d", n, i)
+		mark := fmt.Sprintf("mk%02d%s", i, n) // no field's begins like another's
 		switch {
 		case f.Type == crm.TypeReference:
 			if id, ok := refs[f.Name]; ok {
