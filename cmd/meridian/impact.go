@@ -120,8 +120,8 @@ func (p policyImpactCmd) print(w io.Writer, r *policyv1.ImpactReport) {
 		s.GetAfter(), s.GetBefore(), s.GetCompared(), p.Action, s.GetDiffering())
 	for _, x := range r.GetPersonas() {
 		for _, e := range x.GetEntities() {
-			if part := share(e); part >= loud {
-				what := fmt.Sprintf("%.0f %% of all %s records", part*100, e.GetEntity())
+			if newly := part(e.GetGained(), e); newly >= loud {
+				what := fmt.Sprintf("%.0f %% of all %s records", newly*100, e.GetEntity())
 				if e.GetGained() == e.GetRecords() {
 					what = "EVERYTHING: every " + e.GetEntity() + " record"
 				}
@@ -129,7 +129,7 @@ func (p policyImpactCmd) print(w io.Writer, r *policyv1.ImpactReport) {
 			}
 		}
 	}
-	part := func(title string, of func(*policyv1.PersonaImpact) bool) {
+	section := func(title string, of func(*policyv1.PersonaImpact) bool) {
 		first := true
 		for _, x := range r.GetPersonas() {
 			if !of(x) {
@@ -143,19 +143,20 @@ func (p policyImpactCmd) print(w io.Writer, r *policyv1.ImpactReport) {
 		}
 	}
 	contract := func(x *policyv1.PersonaImpact) bool { return x.GetDestination() != "" }
-	part("DENIALS THAT BECOME ALLOWED", func(x *policyv1.PersonaImpact) bool { return !contract(x) && gained(x) > 0 })
-	part("OTHER CHANGES", func(x *policyv1.PersonaImpact) bool { return !contract(x) && gained(x) == 0 })
-	part("RECEIVING INSTANCES", contract)
+	section("DENIALS THAT BECOME ALLOWED", func(x *policyv1.PersonaImpact) bool { return !contract(x) && gained(x) > 0 })
+	section("OTHER CHANGES", func(x *policyv1.PersonaImpact) bool { return !contract(x) && gained(x) == 0 })
+	section("RECEIVING INSTANCES", contract)
 	if len(r.GetPersonas()) == 0 {
 		fmt.Fprintln(w, "nothing changes for anybody")
 	}
 }
 
-func share(e *policyv1.EntityImpact) float64 {
+// part is how much of an entity n of its records are.
+func part(n int64, e *policyv1.EntityImpact) float64 {
 	if e.GetRecords() == 0 {
 		return 0
 	}
-	return float64(e.GetGained()) / float64(e.GetRecords())
+	return float64(n) / float64(e.GetRecords())
 }
 
 func (p policyImpactCmd) persona(w io.Writer, x *policyv1.PersonaImpact) {
@@ -168,8 +169,8 @@ func (p policyImpactCmd) persona(w io.Writer, x *policyv1.PersonaImpact) {
 		fmt.Fprintf(w, "    !! the bundle cannot be applied to it; it would see nothing: %s\n", printable(x.GetRefused()))
 	}
 	for _, e := range x.GetEntities() {
-		fmt.Fprintf(w, "    %-12s +%-8d %s\n", e.GetEntity(), e.GetGained(), strip('+', e.GetGained(), e.GetRecords()))
-		fmt.Fprintf(w, "    %-12s -%-8d %s\n", "", e.GetLost(), strip('-', e.GetLost(), e.GetRecords()))
+		fmt.Fprintf(w, "    %-12s +%-8d %s\n", e.GetEntity(), e.GetGained(), bar(part(e.GetGained(), e)))
+		fmt.Fprintf(w, "    %-12s -%-8d %s\n", "", e.GetLost(), bar(part(e.GetLost(), e)))
 		for _, g := range e.GetGroups() {
 			fmt.Fprintf(w, "    %-12s group %s: shown on %d more, masked on %d, hidden on %d\n", "", g.GetGroup(), g.GetGained(), g.GetMasked(), g.GetLost())
 		}
@@ -192,7 +193,7 @@ func (p policyImpactCmd) persona(w io.Writer, x *policyv1.PersonaImpact) {
 		}
 	}
 	if others := x.GetOtherActions(); len(others) > 0 {
-		fmt.Fprintf(w, "    rules for %s change too: --action %s\n", strings.Join(others, ", "), others[0])
+		fmt.Fprintf(w, "    %s would reach other records too: --action %s\n", strings.Join(others, ", "), others[0])
 	}
 }
 
@@ -200,16 +201,4 @@ func (p policyImpactCmd) places(w io.Writer, kind string, places []*policyv1.Pla
 	for _, x := range places {
 		fmt.Fprintf(w, "    %-12s %s %s: +%d -%d, %d shown otherwise\n", "", kind, printable(x.GetId()), x.GetGained(), x.GetLost(), x.GetChanged())
 	}
-}
-
-// stripWidth is a whole entity.
-const stripWidth = 40
-
-// strip draws n of all; what is there is seen, however little it is.
-func strip(mark rune, n, all int64) string {
-	if n == 0 || all == 0 {
-		return ""
-	}
-	full := max(1, int(n*stripWidth/all))
-	return "[" + strings.Repeat(string(mark), full) + strings.Repeat(" ", max(0, stripWidth-full)) + "]"
 }

@@ -43,7 +43,7 @@ type PersonaImpact struct {
 	Kind         crm.SubjectKind
 	Destination  string         // of a contract
 	Entities     []EntityImpact // those that differ; what is gained comes first
-	OtherActions []crm.Action   // others whose rules change
+	OtherActions []crm.Action   // others that it could do to other records than now
 	Refused      string         // why the candidate cannot be applied to the subject: it would see nothing
 }
 
@@ -270,7 +270,13 @@ func (x *comparison) of(ctx context.Context, s compare, subject crm.Subject) (*P
 			if err != nil {
 				return nil, err
 			}
-			if after.refused != "" || !before.Same(after.Filter) {
+			differ := after.refused != ""
+			if !differ && !before.Same(after.Filter) {
+				if differ, err = x.d.store.Differ(ctx, def.Entity, store.View{Filter: before}, store.View{Filter: after.Filter}); err != nil {
+					return nil, err
+				}
+			}
+			if differ {
 				p.OtherActions = append(p.OtherActions, action)
 			}
 		}

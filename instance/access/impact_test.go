@@ -215,6 +215,31 @@ func TestImpactNamesWhatComesBack(t *testing.T) {
 	}
 }
 
+// TestImpactNamesOtherActions: who may do more to records, without seeing more,
+// is named with the action, and that can be compared as reading is.
+func TestImpactNamesOtherActions(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.crowd()
+	b := amended(t, "actions.rego", `"reader": {"read"}`, `"reader": {"read", "update"}`)
+	personas, _ := w.impact(b.Modules())
+	p := personas["banker@amer"]
+	if len(personas) != 1 || len(p.Entities) != 0 || !slices.Equal(p.OtherActions, []crm.Action{crm.ActionUpdate}) {
+		t.Fatalf("a reader may update: %+v", personas)
+	}
+	var updates int64
+	_, err := w.door.Impact(t.Context(), caller("officer.a@amer"), access.ImpactRequest{Candidate: access.Candidate{Files: b.Modules()}, Action: crm.ActionUpdate, Subjects: []crm.SubjectID{"banker@amer"}},
+		func(s access.ImpactStep) error {
+			if s.Persona != nil {
+				updates += s.Persona.Entities[0].Gained
+			}
+			return nil
+		})
+	if err != nil || updates == 0 {
+		t.Errorf("%d accounts to update: %v", updates, err)
+	}
+}
+
 // TestImpactIsForOfficersAndLogged: nobody else asks, and the question is in
 // the log before the first answer.
 func TestImpactIsForOfficersAndLogged(t *testing.T) {

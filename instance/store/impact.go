@@ -96,6 +96,26 @@ func (s *Store) Diff(ctx context.Context, entity string, before, after View) (Di
 	return out, pgErr(s.door(s.pool, filtered).SendBatch(ctx, batch).Close(), "compare two views of %s", entity)
 }
 
+// Differ reports whether two views of one entity show different records. It
+// ends at the first.
+func (s *Store) Differ(ctx context.Context, entity string, before, after View) (differ bool, err error) {
+	t, err := s.table(entity)
+	if err != nil {
+		return false, err
+	}
+	args := &policy.Args{}
+	apart := policy.Apart(before.Filter, after.Filter, args.At(before.At), args.At(after.At))
+	if len(apart) == 0 {
+		return false, nil
+	}
+	rows, err := s.door(s.pool, filtered).Query(ctx, "select exists (select from "+t.live+" r where ("+strings.Join(apart, " or ")+") and "+before.shows(args)+" <> "+after.shows(args)+")", args.Values()...)
+	if err != nil {
+		return false, pgErr(err, "compare two views of %s", entity)
+	}
+	differ, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[bool])
+	return differ, pgErr(err, "compare two views of %s", entity)
+}
+
 // differing is the statement of a Diff.
 type differing struct {
 	t             *table

@@ -313,7 +313,7 @@ type PersonaImpact struct {
 	Destination string `protobuf:"bytes,3,opt,name=destination,proto3" json:"destination,omitempty"`
 	// Those in which something changes.
 	Entities []*EntityImpact `protobuf:"bytes,4,rep,name=entities,proto3" json:"entities,omitempty"`
-	// Other actions whose rules change for the subject, in some entity.
+	// Other actions that the subject could do to other records than now.
 	OtherActions []string `protobuf:"bytes,5,rep,name=other_actions,json=otherActions,proto3" json:"other_actions,omitempty"`
 	// Why the bundle could not be applied to the subject: it would see nothing.
 	Refused       string `protobuf:"bytes,6,opt,name=refused,proto3" json:"refused,omitempty"`
