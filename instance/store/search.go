@@ -29,7 +29,10 @@ func (t *table) searched(group string) string {
 		return ""
 	}
 	all := "left(" + strings.Join(texts, " || ' ' || ") + ", " + strconv.Itoa(maxSearched) + ")"
-	return "to_tsvector('simple'::regconfig, translate(" + all + ", " + literal(crm.SearchBreaks) + ", " + literal(strings.Repeat(" ", len(crm.SearchBreaks))) + "))"
+	for _, c := range crm.SearchBreaks { // ten times as fast as translate
+		all = "replace(" + all + ", " + literal(string(c)) + ", ' ')"
+	}
+	return "to_tsvector('simple'::regconfig, " + all + ")"
 }
 
 // search makes the columns that are searched, one per group with texts, and
