@@ -24,8 +24,8 @@ An area is a territory, a segment, the records of one department (--on-departmen
 
   meridian agreement create --as officer.a@amer --account source_id:AAPL --department emea/dach-sales \
       --effect open --to 2027-01-01 --reason "joint pursuit"
-  meridian agreement create --as officer.a@amer --territory US-CA --segment Financials --department legal --reason "state inquiry"
-  meridian agreement create --as officer.a@amer --effect wall --on-department us-sales --department credit --reason "information barrier"
+  meridian agreement create --as officer.a@amer --territory US-CA --segment Financials --department compliance --reason "state inquiry"
+  meridian agreement create --as officer.a@amer --effect wall --on-department us-sales --department operations --reason "information barrier"
   meridian agreement list --as officer.a@amer
   meridian agreement end 0192f3c0-... --as officer.a@amer --reason "pursuit over"`
 }

@@ -133,7 +133,7 @@ func impactTable(out output, impacts []*policyv1.PersonaImpact) {
 	if len(impacts) == 0 {
 		return
 	}
-	t := table{headings: []string{"WHO", "ENTITY", "GAINS", "LOSES", "CHANGES", "BY TERRITORY", "BY SEGMENT"}}
+	t := table{headings: []string{"WHO", "ENTITY", "GAINS", "LOSES", "CHANGES", "BY TERRITORY", "BY SECTOR"}}
 	number := func(n int64) string { return strconv.FormatInt(n, 10) }
 	for _, p := range impacts {
 		for _, e := range p.GetEntities() {
@@ -143,11 +143,13 @@ func impactTable(out output, impacts []*policyv1.PersonaImpact) {
 	t.print(out.Stdout, "")
 }
 
-// places are the few largest shifts, for a column; --json has all of them.
+// places are the few largest shifts, for a column, those of segments by sector;
+// --json has all of them.
 func places(list []*policyv1.PlaceImpact) string {
 	counts := map[string]int64{}
 	for _, p := range list {
-		counts[p.GetId()] = p.GetGained() + p.GetLost() + p.GetChanged()
+		place, _, _ := strings.Cut(p.GetId(), "/")
+		counts[place] += p.GetGained() + p.GetLost() + p.GetChanged()
 	}
 	return largest(counts)
 }
