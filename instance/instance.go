@@ -206,6 +206,7 @@ func (i *Instance) Run(ctx context.Context) error {
 	})
 	group.Go(func() error { return i.door.Run(ctx) })
 	group.Go(func() error { return i.door.Seal(ctx) })
+	group.Go(func() error { return i.door.Shade(ctx) })
 	group.Go(func() error { return i.door.Keep(ctx) })
 	group.Go(func() error { return i.door.KeepBI(ctx, i.readers) })
 	group.Go(func() error { return i.feed.Run(ctx) })

@@ -34,6 +34,7 @@ type Door struct {
 	hooks     Hooks
 	log       *slog.Logger
 	engines   *engines
+	shade     *shade
 	subjects  *cache[crm.SubjectID]
 	receivers *cache[string] // by contract id
 	journal   *journal
@@ -48,7 +49,7 @@ func New(c Config) *Door {
 	d := &Door{
 		instance: c.Instance, store: c.Store, hooks: c.Hooks, log: c.Log,
 		subjects: newCache[crm.SubjectID](), receivers: newCache[string](),
-		journal: newJournal(c.Store), holding: make(chan struct{}, 1), engines: newEngines(c.Store, c.Engine, c.Log),
+		journal: newJournal(c.Store), holding: make(chan struct{}, 1), engines: newEngines(c.Store, c.Engine, c.Log), shade: newShade(),
 	}
 	return d
 }

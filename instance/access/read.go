@@ -82,6 +82,7 @@ func (d *Door) decided(ctx context.Context, c crm.Caller, action string, def crm
 	if err != nil {
 		return store.Page{}, decision, err
 	}
+	d.shade.see(a, action, def, read)
 	decision = a.decision(action, def.Entity)
 	decision.Records, decision.Versions = pointers(page.Records)
 	return page, decision, nil
@@ -123,18 +124,19 @@ func (d *Door) Get(ctx context.Context, c crm.Caller, entity string, ids []crm.R
 	if err := bounded(len(ids)); err != nil {
 		return nil, err
 	}
+	read := store.Read{Entity: def.Entity, IDs: ids}
 	var page store.Page
-	a, err := d.under(ctx, c, func(ctx context.Context, a asking) (int64, error) {
-		f, err := a.filter(ctx, crm.ActionRead, def)
-		if err != nil {
+	a, err := d.under(ctx, c, func(ctx context.Context, a asking) (_ int64, err error) {
+		if read.Filter, err = a.filter(ctx, crm.ActionRead, def); err != nil {
 			return 0, err
 		}
-		page, err = d.store.Get(ctx, store.Read{Entity: def.Entity, Filter: f, IDs: ids})
+		page, err = d.store.Get(ctx, read)
 		return page.Stamp, err
 	})
 	if err != nil {
 		return nil, err
 	}
+	d.shade.see(a, "get", def, read)
 	results := make([]Result, len(ids))
 	found := byID(page.Records)
 	decision := a.decision("get", def.Entity)

@@ -167,7 +167,7 @@ func empty(procedure string) way { return calls(rpc(procedure, object{})) }
 // here fails the test.
 func ways() map[string]way {
 	out := map[string]way{}
-	for _, part := range []map[string]way{recordWays(), policyWays(), restWays(), loadWays(), otherWays()} {
+	for _, part := range []map[string]way{recordWays(), policyWays(), bundleWays(), restWays(), loadWays(), otherWays()} {
 		for path, w := range part {
 			out[path] = w
 		}

@@ -27,7 +27,8 @@ var besideTheDoor = strings.Fields(`
 	RemoveDecisions VerifyDecisions LogDecisions Decisions FindDecisions CountDecisions AddBundle Bundle BundlesNamed Shipped Active Activations
 	LockPolicy Activate Adopt FactsAbout FactsAboutAt SubjectIDsAt ContractsAt FirstActivation Attribute Edit Facts FactHistory Overridden Expiries
 	Agreements AddAgreement EndAgreement Grants Grant AddGrant EndGrant WasActive OfficerKeys OfficerKey AddOfficerKey RevokeOfficerKey AddProposal
-	AddSignature Proposals ProposalsNamed Sample TrustKeys AddDenial EndDenial Denials Givers SharesBy SharesAbout SuspendedGrants SuspendGrant
+	AddSignature Proposals ProposalsNamed Sample TrustKeys AddDenial EndDenial Denials Shadow StartShadow StopShadow
+	AddShadowDifferences ShadowDifferences Pulse Givers SharesBy SharesAbout SuspendedGrants SuspendGrant
 	ReinstateGrant Regiven Subject SubjectAt SubjectIDs Receiver ReceiverAt Contracts Contract Placed HasDepartment SubjectRoles DepartmentRoles
 	EnqueueBoundaries ForgetKeys Changes Head TrimOutbox OfAccount Moment EgressHoldings LockStream StoreEnvelopes Unsent Acknowledge Lazy FailStream
 	StreamsOut AddRepair NextRepair Disclosed Ledger Inbox MoveInbox FailInbox Inboxes HeldSince StreamsIn OpenGap CloseGaps SettleGaps ClaimGaps Park
