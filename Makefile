@@ -39,6 +39,9 @@ test-full: test-kafka ## race detector, Apache Kafka and more random cases
 test-kafka: ## the whole exchange suite on real Apache Kafka 4.4 (needs java and mvn)
 	$(GO) test -timeout 20m -tags kafka -v ./instance/exchange/...
 
+test-oracle: ## 100,000 random cases of policy against the oracle (CASES=1000000 SEED=11 for more)
+	MERIDIAN_ORACLE_CASES=$(or $(CASES),100000) MERIDIAN_ORACLE_SEED=$(or $(SEED),1) $(GO) test -count=1 -timeout 0 -v -run 'Oracle|Apart' ./policy
+
 bench: build ## ratios against hand-written baselines, into bench/RESULTS.md
 	$(GO) run ./bench
 
@@ -75,4 +78,4 @@ $(eval $(call tool,golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golang
 clean: ## remove what build made
 	rm -rf $(BIN)
 
-.PHONY: help build run test test-full test-kafka bench lint gen check setup proto-tools clean
+.PHONY: help build run test test-full test-kafka test-oracle bench lint gen check setup proto-tools clean

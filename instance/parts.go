@@ -113,6 +113,10 @@ func (i *Instance) metrics() *prometheus.Registry {
 			Help:        "1; the labels name the instance and its build.",
 			ConstLabels: prometheus.Labels{"instance": i.config.Instance, "version": i.version},
 		}, func() float64 { return 1 }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "meridian_policy_faults_total",
+			Help: "Questions that a rule of the policy in force had no answer to; they were denied. The log names the rule.",
+		}, func() float64 { return float64(i.door.PolicyFaults()) }),
 	)
 	return r
 }

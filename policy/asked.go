@@ -96,13 +96,13 @@ func (q *asked) shown(ctx context.Context, openings []opening, group string, whi
 func (q *asked) residual(ctx context.Context, g ground, f *function, fact known, group string) (expr, error) {
 	pq, err := q.partial(ctx, f, fact, group)
 	if err != nil {
-		return nil, fmt.Errorf("ground %s: %w", g.name, err)
+		return nil, &groundError{g.name, err}
 	}
 	t := newTranslator(g.facts, q.entity, q.engine.fields[q.entity], q.pool)
 	t.standsFor = func(path string) any { return q.value(path, fact, group) }
 	x, err := t.translate(pq)
 	if err != nil {
-		return nil, fmt.Errorf("ground %s does not translate: %w", g.name, err)
+		return nil, &groundError{g.name, fmt.Errorf("does not translate: %w", err)}
 	}
 	return x, nil
 }

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"context"
+	"fmt"
 
 	"meridian/instance/crm"
 )
@@ -18,7 +19,7 @@ type GroundFilter struct {
 func (e *Engine) ByGround(ctx context.Context, s crm.Subject, a crm.Action, entity string) (out []GroundFilter, err error) {
 	defer func() {
 		if p := recover(); p != nil { // a panic in OPA is no approval
-			out, err = nil, crm.Errorf(crm.Internal, "policy %.12s: panic: %v", e.Digest(), p)
+			out, err = nil, e.failed(ctx, a, entity, fmt.Errorf("panic: %v", p))
 		}
 	}()
 	q := e.asked(s, a, entity)
@@ -28,7 +29,7 @@ func (e *Engine) ByGround(ctx context.Context, s crm.Subject, a crm.Action, enti
 		for _, fact := range q.facts(g) {
 			cond, err := q.residual(ctx, g, g.says, fact, "")
 			if err != nil {
-				return nil, crm.Errorf(crm.Internal, "policy %.12s, ground %s: %w", e.Digest(), g.name, err)
+				return nil, e.failed(ctx, a, entity, err)
 			}
 			any = append(any, q.over(g, cond))
 		}
@@ -42,6 +43,7 @@ func (e *Engine) ByGround(ctx context.Context, s crm.Subject, a crm.Action, enti
 		}
 		out = append(out, GroundFilter{Ground: g.name, Text: g.text, Filter: Filter{digest: e.Digest(), stamp: s.Stamp, opens: over}})
 	}
+	closes = append(closes, denied(s.Denials, q.pool)...)
 	for i := range out {
 		out[i].Filter.closes = or(closes...)
 	}

@@ -37,12 +37,21 @@ type Decision struct {
 func (e *Engine) Explain(ctx context.Context, s crm.Subject, a crm.Action, rec crm.Record, f Facts, now time.Time, groups []string) (d Decision, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			d, err = Decision{}, crm.Errorf(crm.Internal, "policy %.12s: panic: %v", e.Digest(), p)
+			err = fmt.Errorf("panic: %v", p)
+		}
+		if err != nil {
+			d, err = Decision{}, e.failed(ctx, a, rec.Entity, err)
 		}
 	}()
 	if err := context.Cause(ctx); err != nil {
-		return Decision{}, crm.Errorf(crm.Internal, "policy %.12s: %w", e.Digest(), err)
+		return Decision{}, err
 	}
+	return e.explain(ctx, s, a, rec, f, now, groups)
+}
+
+func (e *Engine) explain(ctx context.Context, s crm.Subject, a crm.Action, rec crm.Record, f Facts, now time.Time, groups []string) (d Decision, err error) {
+	ctx, done := context.WithTimeout(ctx, evaluateAtMost)
+	defer done()
 	d = Decision{Digest: e.Digest()}
 	record, err := e.recordTerm(rec)
 	if err != nil {
@@ -56,7 +65,7 @@ func (e *Engine) Explain(ctx context.Context, s crm.Subject, a crm.Action, rec c
 		for _, row := range q.rows(g, rows) {
 			applies, err := q.holds(ctx, g.says, in, row, "")
 			if err != nil {
-				return Decision{}, crm.Errorf(crm.Internal, "policy %.12s, ground %s: %w", e.Digest(), g.name, err)
+				return Decision{}, &groundError{g.name, err}
 			}
 			if !applies {
 				continue
@@ -68,7 +77,7 @@ func (e *Engine) Explain(ctx context.Context, s crm.Subject, a crm.Action, rec c
 			}
 			d.Opens = append(d.Opens, reason)
 			if err := q.show(ctx, g, in, row, groups, shown); err != nil {
-				return Decision{}, crm.Errorf(crm.Internal, "policy %.12s, ground %s: %w", e.Digest(), g.name, err)
+				return Decision{}, &groundError{g.name, err}
 			}
 		}
 	}
@@ -154,13 +163,18 @@ func (q *asked) holds(ctx context.Context, f *function, in input, row fact, grou
 func (e *Engine) Permit(ctx context.Context, s crm.Subject, permission string) (ok bool, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			ok, err = false, crm.Errorf(crm.Internal, "policy %.12s: panic: %v", e.Digest(), p)
+			err = fmt.Errorf("panic: %v", p)
+		}
+		if err != nil {
+			ok, err = false, e.failed(ctx, "permit", "", err)
 		}
 	}()
+	within, done := context.WithTimeout(ctx, evaluateAtMost)
+	defer done()
 	in := object("subject", subjectTerm(s), "permission", ast.StringTerm(permission))
-	rs, err := e.permit.Eval(ctx, rego.EvalParsedInput(in.Value))
-	if err = interrupted(ctx, err); err != nil {
-		return false, crm.Errorf(crm.Internal, "policy %.12s, permit: %w", e.Digest(), err)
+	rs, err := e.permit.Eval(within, rego.EvalParsedInput(in.Value))
+	if err = interrupted(within, err); err != nil {
+		return false, err
 	}
 	return yes(rs), nil
 }

@@ -20,6 +20,7 @@ type Engine struct {
 	permit  rego.PreparedEvalQuery
 	limits  limits
 	people  *people
+	alarms  alarms
 	fields  map[string]row  // by entity
 	reads   map[string]bool // names of the fields that rules read
 }
@@ -86,6 +87,9 @@ func compile(ctx context.Context, b *Bundle, defs []crm.Definition) (e *Engine, 
 		for _, err := range c.Errors {
 			problems = append(problems, err.Error())
 		}
+		return nil, problems
+	}
+	if problems = b.prints(); len(problems) > 0 {
 		return nil, problems
 	}
 	declared, problems := declarations(ctx, c)

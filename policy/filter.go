@@ -117,7 +117,7 @@ func (e *Engine) Filter(ctx context.Context, s crm.Subject, a crm.Action, entity
 	if !ok {
 		var err error
 		if f, err = e.filter(ctx, p.subject, a, entity, groups); err != nil {
-			return Filter{}, crm.Errorf(crm.Internal, "policy %.12s, %s %s: %w", e.Digest(), a, entity, err)
+			return Filter{}, e.failed(ctx, a, entity, err)
 		}
 		p.keep(q, f)
 	}
@@ -134,6 +134,8 @@ func (e *Engine) filter(ctx context.Context, s crm.Subject, a crm.Action, entity
 	if err := context.Cause(ctx); err != nil {
 		return Filter{}, err
 	}
+	ctx, done := context.WithTimeout(ctx, evaluateAtMost)
+	defer done()
 	q := e.asked(s, a, entity)
 	var openings []opening
 	var opens, closes []expr

@@ -157,7 +157,7 @@ func (g *generator) sides(a, op, b string) string {
 	if a == b {
 		a, b = "record.sensitivity", "ask.subject.clearance"
 	}
-	if g.IntN(3) == 0 {
+	if g.IntN(3) == 0 && !strings.HasPrefix(b, "-") { // at the start of a line it would be a minus
 		return b + " " + op + " " + a
 	}
 	return a + " " + op + " " + b
@@ -206,7 +206,7 @@ func (g *generator) atom() string {
 		}
 		return pick(g, "record.pinned == true", "false == record.pinned", "record.pinned != true")
 	case 11:
-		return "startswith(" + g.column() + ", " + pick(g, g.quoted(), quote(pick(g, "B", "b", "s", "CA", "0"))) + ")"
+		return "startswith(" + g.column() + ", " + pick(g, g.quoted(), quote(pick(g, "B", "b", "S", "CA", "0")), quote(pick(g, "B", "b", "S", "CA", "0"))) + ")"
 	case 12:
 		return g.sides(g.uuidColumn(), g.equal(), pick(g, quote(string(pick(g, uuids...))), g.uuidColumn(), "record.owner"))
 	case 13:
@@ -239,7 +239,7 @@ func (g *generator) literal(depth int) string {
 	case 4:
 		g.n++
 		v := fmt.Sprintf("v%d", g.n)
-		return v + " := " + g.column() + "; " + v + pick(g, " in "+g.subjectList(), " == "+g.quoted(), " >= "+g.quoted())
+		return v + " := " + g.column() + "; " + v + pick(g, " in "+g.subjectList(), " == "+g.quoted(), " >= "+g.quoted(), " == ask.subject.purpose; "+v+" in "+g.subjectList(), " == ask.subject.id; "+v+" != "+g.quoted())
 	case 5:
 		g.n++
 		v := fmt.Sprintf("v%d", g.n)

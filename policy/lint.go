@@ -72,3 +72,18 @@ func (t *tracer) entry(path string, args []string, shapes map[string]*shape) {
 	}
 	t.visit(c)
 }
+
+// prints finds print, which the compiler takes out silently: a rule that holds
+// nothing else would then always hold.
+func (b *Bundle) prints() (problems []string) {
+	for _, m := range b.rules() {
+		ast.WalkRefs(m, func(r ast.Ref) bool {
+			if r.String() == ast.Print.Name {
+				problems = append(problems, fmt.Sprintf("%s:%d: print says nothing about access; take it out", r[0].Location.File, r[0].Location.Row))
+			}
+			return false
+		})
+	}
+	slices.Sort(problems)
+	return problems
+}

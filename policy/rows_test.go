@@ -88,11 +88,11 @@ func (db rows) load(ctx context.Context, w world) error {
 	}
 	agreements := insertion{table: "fact.agreement", types: []string{"text", "uuid", "text", "text", "text[]", "text[]", "timestamptz", "timestamptz", "timestamptz", "timestamptz"}}
 	for _, a := range w.agreements {
-		agreements.add(a.ID, string(a.Account), a.Department, string(a.Effect), a.Actions, a.Groups, a.From, a.To, w.recorded[a.ID][0], w.recorded[a.ID][1])
+		agreements.add(a.ID, string(a.Account), a.Department, string(a.Effect), a.Actions, a.Groups, a.From, a.To, w.recorded[a.ID][0], until(w.recorded[a.ID][1]))
 	}
 	grants := insertion{table: `fact."grant"`, types: []string{"text", "uuid", "text", "text", "text[]", "timestamptz", "timestamptz", "boolean", "timestamptz", "timestamptz"}}
 	for _, g := range w.grants {
-		grants.add(g.ID, string(g.Record), string(g.Kind), g.Key, g.Groups, g.From, g.To, g.Suspended, w.recorded[g.ID][0], w.recorded[g.ID][1])
+		grants.add(g.ID, string(g.Record), string(g.Kind), g.Key, g.Groups, g.From, g.To, g.Suspended, w.recorded[g.ID][0], until(w.recorded[g.ID][1]))
 	}
 	for _, i := range []insertion{records, agreements, grants} {
 		i.queue(&b)
@@ -116,6 +116,14 @@ func (i *insertion) add(values ...any) {
 	}
 }
 
+// until is the end of what a fact is recorded for.
+func until(t time.Time) any {
+	if t.Equal(crm.Forever) {
+		return "infinity"
+	}
+	return t
+}
+
 // textOf is a value in PostgreSQL's text form.
 func textOf(v any) *string {
 	s := fmt.Sprint(v)
@@ -123,9 +131,7 @@ func textOf(v any) *string {
 	case nil:
 		return nil
 	case time.Time:
-		if s = stamp(v); v.Equal(crm.Forever) {
-			s = "infinity"
-		}
+		s = stamp(v)
 	case []string:
 		quoted := make([]string, len(v))
 		for i, e := range v {

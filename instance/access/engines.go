@@ -22,10 +22,11 @@ const (
 // engines compiles bundles by digest, each once, and keeps the few used last.
 // A digest that cannot be had is an error, never another policy.
 type engines struct {
-	store *store.Store
-	log   *slog.Logger
-	first *policy.Engine // decides while the database names no bundle
-	last  atomic.Pointer[policy.Engine]
+	store  *store.Store
+	log    *slog.Logger
+	first  *policy.Engine // decides while the database names no bundle
+	last   atomic.Pointer[policy.Engine]
+	faults atomic.Int64 // questions that a bundle in force had no answer to
 
 	mu    sync.Mutex
 	slots map[string]*slot
@@ -45,6 +46,7 @@ type slot struct {
 func newEngines(s *store.Store, first *policy.Engine, log *slog.Logger) *engines {
 	e := &engines{store: s, log: log, first: first, slots: map[string]*slot{}}
 	if first != nil {
+		e.watch(first)
 		ready := make(chan struct{})
 		close(ready)
 		e.slots[first.Digest()] = &slot{ready: ready, engine: first}
@@ -138,8 +140,23 @@ func (e *engines) compile(ctx context.Context, digest string) (*policy.Engine, e
 	if b.Digest() != digest {
 		return nil, fmt.Errorf("the files kept as bundle %s are of digest %s", digest, b.Digest())
 	}
-	return policy.New(ctx, b, e.store.Definitions()...)
+	engine, err := policy.New(ctx, b, e.store.Definitions()...)
+	if err == nil {
+		e.watch(engine)
+	}
+	return engine, err
 }
+
+// watch has an engine's alarms logged, each once, and all faults counted.
+func (e *engines) watch(p *policy.Engine) {
+	p.OnAlarm(func(a policy.Alarm) {
+		e.log.Error("a rule of the policy in force has no answer: denied", "bundle", a.Bundle, "ground", a.Ground, "action", a.Action, "entity", a.Entity)
+	}, func() { e.faults.Add(1) })
+}
+
+// PolicyFaults counts the questions that a policy in force had no answer to,
+// which were denied.
+func (d *Door) PolicyFaults() int64 { return d.engines.faults.Load() }
 
 // EngineOf is the engine of a kept bundle, compiled if it is not yet. Whether
 // it may decide anything is the caller's to know.
