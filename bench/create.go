@@ -80,7 +80,7 @@ func newRawWriter(ctx context.Context, n *node) (*rawWriter, error) {
 		return nil, err
 	}
 	r := &rawWriter{node: n}
-	rows, err := n.pool.Query(ctx, "select r.* from record.account r order by id desc limit 1")
+	rows, err := n.pool.Query(ctx, "select "+strings.Join(accountColumns(), ", ")+" from record.account r order by id desc limit 1")
 	if err != nil {
 		return nil, err
 	}

@@ -40,6 +40,7 @@ func (m measure) ok() bool { return m.limit == 0 || m.ratio <= m.limit }
 
 func main() {
 	rows := flag.Int("rows", 100_000, "accounts to load and page through")
+	atScale := flag.Int("scale", 1_000_000, "accounts of the organisation that part scale reads from")
 	out := flag.String("out", "bench/RESULTS.md", "where to write the table; empty for nowhere")
 	bin := flag.String("bin", "bin", "folder of the plugins that make build made")
 	only := flag.String("only", "", "parts to run, such as create,load; all if empty")
@@ -52,7 +53,7 @@ func main() {
 	if *only != "" {
 		*out = "" // a part is no report
 	}
-	broken, err := run(ctx, options{rows: *rows, bin: *bin, out: *out, only: *only, profile: *profile})
+	broken, err := run(ctx, options{rows: *rows, scale: *atScale, bin: *bin, out: *out, only: *only, profile: *profile})
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -64,7 +65,7 @@ func main() {
 }
 
 type options struct {
-	rows          int
+	rows, scale   int
 	bin, out      string
 	only, profile string
 }
@@ -84,6 +85,7 @@ func run(ctx context.Context, o options) (broken bool, err error) {
 		{"idle", benchIdle},
 		{"load", func(ctx context.Context, w *world) ([]measure, error) { return benchLoad(ctx, w, o.rows) }},
 		{"page", func(ctx context.Context, w *world) ([]measure, error) { return benchPage(ctx, w, o.rows) }},
+		{"scale", func(ctx context.Context, w *world) ([]measure, error) { return benchScale(ctx, w, o.scale) }},
 	} {
 		if o.only != "" && !slices.Contains(strings.Split(o.only, ","), part.name) {
 			continue

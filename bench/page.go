@@ -22,23 +22,11 @@ func benchPage(ctx context.Context, w *world, rows int) (out []measure, err erro
 	if err := addFacts(ctx, n); err != nil {
 		return nil, err
 	}
-	st, err := store.Open(ctx, store.Config{URL: n.dsn, Instance: n.name, MaxConns: 4})
+	door, _, stop, err := openDoor(ctx, n)
 	if err != nil {
 		return nil, err
 	}
-	defer st.Close()
-	engine, err := policy.New(ctx, policy.Embedded())
-	if err != nil {
-		return nil, err
-	}
-	door := access.New(access.Config{Instance: n.name, Store: st, Engine: engine, Log: slog.New(slog.DiscardHandler)})
-	running, cancel := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- door.Run(running) }()
-	defer func() {
-		cancel()
-		err = errors.Join(err, <-ended)
-	}()
+	defer func() { err = errors.Join(err, stop()) }()
 
 	for _, c := range []struct {
 		who, what string
@@ -77,6 +65,29 @@ func benchPage(ctx context.Context, w *world, rows int) (out []measure, err erro
 		})
 	}
 	return out, nil
+}
+
+// openDoor opens a door of the bench's own to a node's records.
+func openDoor(ctx context.Context, n *node) (*access.Door, *policy.Engine, func() error, error) {
+	st, err := store.Open(ctx, store.Config{URL: n.app, OwnerURL: n.dsn, Instance: n.name, MaxConns: 16})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	engine, err := policy.New(ctx, policy.Embedded())
+	if err != nil {
+		st.Close()
+		return nil, nil, nil, err
+	}
+	door := access.New(access.Config{Instance: n.name, Store: st, Engine: engine, Log: slog.New(slog.DiscardHandler)})
+	running, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- door.Run(running) }()
+	return door, engine, func() error {
+		cancel()
+		err := <-ended
+		st.Close()
+		return err
+	}, nil
 }
 
 // addFacts gives policy something to look at: 3,000 shares, 300 withheld

@@ -196,11 +196,16 @@ func serveBare(ctx context.Context, n *node) (url string, stop func() error, err
 		}
 		answer(w, http.StatusCreated, body.Fields, err)
 	})
+	return serve(ctx, mux)
+}
+
+// serve runs a baseline's handler on a port of its own.
+func serve(ctx context.Context, handler http.Handler) (url string, stop func() error, err error) {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", nil, err
 	}
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(l) }()
 	return "http://" + l.Addr().String(), func() error {

@@ -52,4 +52,19 @@ func interleave(n int, a, b func(i int) error) (as, bs sample, err error) {
 	return as, bs, nil
 }
 
+// interleaveFor is interleave for as long as told, at least five turns of which
+// the first does not count.
+func interleaveFor(long time.Duration, a, b func() error) (as, bs sample, err error) {
+	for start, turn := time.Now(), 0; turn < 5 || time.Since(start) < long; turn++ {
+		x, y, err := interleave(1, func(int) error { return a() }, func(int) error { return b() })
+		if err != nil {
+			return nil, nil, err
+		}
+		if turn > 0 {
+			as, bs = append(as, x...), append(bs, y...)
+		}
+	}
+	return as, bs, nil
+}
+
 func ratio(a, b time.Duration) float64 { return float64(a) / float64(max(b, 1)) }

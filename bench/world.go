@@ -34,11 +34,12 @@ type world struct {
 	client   *http.Client
 }
 
-// node is one running instance.
+// node is one running instance. Its database has a role that owns the tables,
+// which the baselines use, and one that the instance serves with.
 type node struct {
-	name, url, dsn string
-	stop           func() error
-	pool           *pgxpool.Pool // the baselines' own connections
+	name, url, dsn, app string
+	stop                func() error
+	pool                *pgxpool.Pool // the baselines' own connections
 }
 
 // Personas at every instance.
@@ -73,7 +74,19 @@ func openWorld(ctx context.Context, bin string) (_ *world, err error) {
 		return nil, err
 	}
 	for _, name := range []string{"amer", "emea"} {
-		if err := w.start(ctx, name); err != nil {
+		person := func(id string, territories ...string) instance.Subject {
+			return instance.Subject{ID: crm.SubjectID(id + "@" + name), Kind: crm.KindPerson, Roles: []string{"rep"}, Clearance: 3,
+				Territories: territories, Segments: []string{"all"}}
+		}
+		if w.nodes[name], err = w.start(ctx, name, func(c *instance.Config) {
+			c.Kafka = instance.Kafka{Brokers: w.kafka.Brokers()}
+			c.Plugins = instance.Plugins{Dir: w.bin, Use: []instance.Plugin{{Name: "data-quality"}, {Name: "territory-assignment"}}}
+			c.Subjects = []instance.Subject{
+				person(rep, "US"), person(west, "US-OR"), person(guest),
+				{ID: crm.SubjectID(loader + "@" + name), Kind: crm.KindService, Roles: []string{"loader"}},
+			}
+			c.Contracts = []instance.Contract{contract}
+		}); err != nil {
 			return nil, fmt.Errorf("start %s: %w", name, err)
 		}
 	}
@@ -88,46 +101,41 @@ var contract = instance.Contract{
 	Purpose: "benchmark", LegalBasis: "none, invented companies", From: time.Unix(0, 0).UTC(), To: crm.Forever,
 }
 
-func (w *world) start(ctx context.Context, name string) error {
+// start runs an instance on a database of its own. What it exchanges, which
+// plugins it has and who is known to it alter says.
+func (w *world) start(ctx context.Context, name string, alter func(*instance.Config)) (_ *node, err error) {
 	password := rand.Text()
 	if err := w.postgres.EnsureDatabase(ctx, name, name, password); err != nil {
-		return err
+		return nil, err
 	}
-	n := &node{name: name, dsn: w.postgres.URL(name, name, password)}
-	file := filepath.Join(w.dir, name+".url")
-	if err := os.WriteFile(file, []byte(n.dsn), 0o600); err != nil {
-		return err
+	if err := w.postgres.EnsureApp(ctx, name, name+"_app", password); err != nil {
+		return nil, err
+	}
+	n := &node{name: name, dsn: w.postgres.URL(name, name, password), app: w.postgres.URL(name, name+"_app", password)}
+	owner, app := filepath.Join(w.dir, name+".owner.url"), filepath.Join(w.dir, name+".url")
+	if err := errors.Join(os.WriteFile(owner, []byte(n.dsn), 0o600), os.WriteFile(app, []byte(n.app), 0o600)); err != nil {
+		return nil, err
 	}
 	free, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	address := free.Addr().String()
 	free.Close()
 	n.url = "http://" + address
-	person := func(id string, territories ...string) instance.Subject {
-		return instance.Subject{ID: crm.SubjectID(id + "@" + name), Kind: crm.KindPerson, Roles: []string{"rep"}, Clearance: 3,
-			Territories: territories, Segments: []string{"all"}}
-	}
 	c := instance.Config{
 		Instance: name, Listen: address,
-		Database: instance.Database{URLFile: file, MaxConns: 16},
-		Kafka:    instance.Kafka{Brokers: w.kafka.Brokers()},
+		Database: instance.Database{URLFile: app, OwnerURLFile: owner, MaxConns: 16},
 		Identity: instance.Identity{JWKSFile: filepath.Join(w.dir, "keys", "jwks.json")},
-		Plugins:  instance.Plugins{Dir: w.bin, Use: []instance.Plugin{{Name: "data-quality"}, {Name: "territory-assignment"}}},
-		Subjects: []instance.Subject{
-			person(rep, "US"), person(west, "US-OR"), person(guest),
-			{ID: crm.SubjectID(loader + "@" + name), Kind: crm.KindService, Roles: []string{"loader"}},
-		},
-		Contracts: []instance.Contract{contract},
-		Audit:     instance.Audit{RetentionDays: 1},
+		Audit:    instance.Audit{RetentionDays: 1},
 	}
+	alter(&c)
 	if err := c.Validate(); err != nil {
-		return err
+		return nil, err
 	}
 	i, err := instance.Open(ctx, c, "bench", slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	running, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)
@@ -136,20 +144,33 @@ func (w *world) start(ctx context.Context, name string) error {
 		cancel()
 		err := <-ended
 		i.Close()
+		if n.pool != nil {
+			n.pool.Close()
+		}
 		return err
 	}
-	w.nodes[name] = n
-	// The baselines plan as the store does: for the values at hand.
-	pool, err := pgxpool.ParseConfig(n.dsn)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.stop())
+		}
+	}()
+	// The baselines plan for the values at hand.
+	if n.pool, err = n.connect(ctx, "force_custom_plan"); err != nil {
+		return nil, err
+	}
+	return n, w.await(ctx, n)
+}
+
+// connect is the baselines' own way to the node's database.
+func (n *node) connect(ctx context.Context, planCacheMode string) (*pgxpool.Pool, error) {
+	c, err := pgxpool.ParseConfig(n.dsn)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	pool.ConnConfig.RuntimeParams["plan_cache_mode"] = "force_custom_plan"
-	pool.ConnConfig.RuntimeParams["jit"] = "off"
-	if n.pool, err = pgxpool.NewWithConfig(ctx, pool); err != nil {
-		return err
-	}
-	return w.await(ctx, n)
+	c.MaxConns = 16
+	c.ConnConfig.RuntimeParams["plan_cache_mode"] = planCacheMode
+	c.ConnConfig.RuntimeParams["jit"] = "off"
+	return pgxpool.NewWithConfig(ctx, c)
 }
 
 // await polls until the instance says it is ready.
@@ -180,10 +201,9 @@ func (w *world) await(ctx context.Context, n *node) error {
 func (w *world) close() error {
 	var errs []error
 	for _, n := range w.nodes {
-		if n.pool != nil {
-			n.pool.Close()
+		if n != nil {
+			errs = append(errs, n.stop())
 		}
-		errs = append(errs, n.stop())
 	}
 	if w.kafka != nil {
 		w.kafka.Stop()

@@ -24,7 +24,7 @@ func (s *Store) Aggregate(ctx context.Context, r Read, a crm.Aggregation) (ts []
 	r.Cursor, r.Limit = "", min(max(r.Limit, 1), maxPage)
 	args := (&policy.Args{}).ForMany()
 	q := aggregate{projection: newProjection(t, r.Filter, args), Aggregation: a}
-	wanted, err := s.wanted(q.projection, r, order{}, shape == unionOfGrounds)
+	wanted, err := s.wanted(q.projection, r, order{}, shape)
 	if err != nil {
 		return nil, false, 0, err
 	}
@@ -33,7 +33,7 @@ func (s *Store) Aggregate(ctx context.Context, r Read, a crm.Aggregation) (ts []
 		return nil, false, 0, err
 	}
 	batch := &pgx.Batch{}
-	batch.Queue(planSQL(r))
+	batch.Queue(planSQL(r, shape))
 	batch.Queue(sql, args.Values()...).Query(func(rows pgx.Rows) error {
 		cells := make([]*string, len(q.types))
 		targets := pointers(cells)

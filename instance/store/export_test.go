@@ -7,7 +7,7 @@ import (
 )
 
 // Shapes are all forms of a statement over a filter, for tests that they agree.
-var Shapes = []shape{oneScan, unionOfGrounds, windowFirst}
+var Shapes = []shape{oneScan, unionOfGrounds, windowFirst, unionOfFew}
 
 // ListAs is List in a given shape.
 func (s *Store) ListAs(ctx context.Context, r Read, shape shape) (Page, error) {

@@ -57,7 +57,7 @@ type listing struct {
 
 // listing writes the statement of a page in the given shape.
 func (s *Store) listing(t *table, r Read, shape shape) (listing, error) {
-	l := listing{t: t, args: &policy.Args{}, limit: min(max(r.Limit, 1), maxPage), plan: planSQL(r)}
+	l := listing{t: t, args: &policy.Args{}, limit: min(max(r.Limit, 1), maxPage), plan: planSQL(r, shape)}
 	if r.IDs == nil {
 		l.args.ForMany()
 	}
@@ -68,7 +68,7 @@ func (s *Store) listing(t *table, r Read, shape shape) (listing, error) {
 	} else if l.order, err = newOrder(p, r.Sort); err != nil {
 		return l, err
 	}
-	wanted, err := s.wanted(p, r, l.order, shape == unionOfGrounds)
+	wanted, err := s.wanted(p, r, l.order, shape)
 	if err != nil {
 		return l, err
 	}
@@ -87,7 +87,7 @@ func (s *Store) listing(t *table, r Read, shape shape) (listing, error) {
 	case windowFirst:
 		b.WriteString(" from (select * from " + t.live + " r where " + wanted + " order by r.id limit " + strconv.Itoa(window) + ") r")
 		b.WriteString(" where (" + p.f.Where(l.args) + ") order by r.id" + limit)
-	case unionOfGrounds:
+	case unionOfGrounds, unionOfFew:
 		// The page is chosen by id and key alone; only its rows are read whole.
 		b.WriteString(" from " + t.live + " r join (" + p.union(l.order, wanted) + " order by " + l.order.by(alias, "id") + limit + ") u on u.id = r.id")
 		b.WriteString(" order by " + l.order.by(func(i int) string { return "u." + alias(i) }, "r.id") + limit)
@@ -100,22 +100,29 @@ func alias(i int) string { return "k" + strconv.Itoa(i) }
 
 // planSQL says which plan a read of many rows has. A filter of the caller's is
 // planned for its values: what share of the table it selects, no rule of thumb
-// knows.
-func planSQL(r Read) string {
-	if r.Where != nil && r.IDs == nil {
+// knows. Where few rows are seen anyway it is tested on each of them: planning
+// would cost more.
+func planSQL(r Read, shape shape) string {
+	if r.Where != nil && r.IDs == nil && shape != unionOfFew {
 		return ownPlanSQL
 	}
 	return samePlanSQL
 }
 
-// wanted is the SQL of what the caller asks for. Driven says that the grounds
-// drive the plan.
-func (s *Store) wanted(p *projection, r Read, o order, driven bool) (string, error) {
+// wanted is the SQL of what the caller asks for. Where the grounds drive the
+// plan, "is true" hides conditions from the planner, who takes any range for a
+// third of the table and reads an index that does not help: the position always,
+// as only the order's own index is worth following for it, and the caller's
+// filter where the grounds find few rows.
+func (s *Store) wanted(p *projection, r Read, o order, shape shape) (string, error) {
 	wanted := []string{"true"}
 	if r.Where != nil {
 		c, err := p.condition(r.Where, false)
 		if err != nil {
 			return "", err
+		}
+		if shape == unionOfFew {
+			c = "(" + c + ") is true"
 		}
 		wanted = append(wanted, c)
 	}
@@ -130,10 +137,8 @@ func (s *Store) wanted(p *projection, r Read, o order, driven bool) (string, err
 		if err != nil {
 			return "", err
 		}
-		// "is true" hides it from the planner, who takes any position for a third of
-		// the table: no index but the order's own is worth following for it.
 		behind := o.after(p, at)
-		if driven {
+		if shape == unionOfGrounds || shape == unionOfFew {
 			behind += " is true"
 		}
 		wanted = append(wanted, behind)
@@ -235,7 +240,7 @@ func (s *Store) get(ctx context.Context, q queries, r Read) (Page, error) {
 	l := listing{t: t, args: &policy.Args{}, limit: len(r.IDs), plan: samePlanSQL}
 	p := newProjection(t, r.Filter, l.args)
 	r.Cursor = ""
-	wanted, err := s.wanted(p, Read{Where: r.Where, IDs: append([]crm.RecordID{}, r.IDs...)}, l.order, false)
+	wanted, err := s.wanted(p, Read{Where: r.Where, IDs: append([]crm.RecordID{}, r.IDs...)}, l.order, oneScan)
 	if err != nil {
 		return Page{}, err
 	}
@@ -286,7 +291,7 @@ func (s *Store) all(ctx context.Context, r Read, what string, each func(pgx.Rows
 	r.Cursor = ""
 	args := (&policy.Args{}).ForMany()
 	p := newProjection(t, r.Filter, args)
-	wanted, err := s.wanted(p, r, order{}, false)
+	wanted, err := s.wanted(p, r, order{}, oneScan)
 	if err != nil {
 		return 0, err
 	}
@@ -294,13 +299,13 @@ func (s *Store) all(ctx context.Context, r Read, what string, each func(pgx.Rows
 	if r.IDs == nil && s.estimate(ctx, t, r.Filter).forAll() == unionOfGrounds {
 		args = (&policy.Args{}).ForMany()
 		p = newProjection(t, r.Filter, args)
-		if wanted, err = s.wanted(p, r, order{}, false); err != nil {
+		if wanted, err = s.wanted(p, r, order{}, oneScan); err != nil {
 			return 0, err
 		}
 		sql = "select " + what + " from (" + p.union(order{}, wanted) + ") r"
 	}
 	batch := &pgx.Batch{}
-	batch.Queue(planSQL(r))
+	batch.Queue(planSQL(r, oneScan))
 	batch.Queue(sql, args.Values()...).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
 			if err := each(rows); err != nil {

@@ -25,10 +25,14 @@ const (
 	// that does not fill the page. For subjects in between, where the better
 	// shape depends on whether their rows lie apart or together.
 	windowFirst
+	// unionOfFew is unionOfGrounds where all that the subject sees is so little
+	// that the caller's filter may be tested on each row of it.
+	unionOfFew
 )
 
 const (
 	window       = 4000             // rows that the first try of windowFirst meets
+	few          = 5000             // rows that are soon tested one by one
 	sampled      = 2000             // rows that an estimate looks at
 	shapesKept   = 4096             // estimates remembered
 	shapeExpires = 30 * time.Second // an estimate that is out of date costs time, never rows
@@ -55,6 +59,8 @@ func (e estimate) forPage(byID bool) shape {
 		return e.forAll()
 	case e.visible >= 0.2:
 		return oneScan
+	case seen <= min(few, math.Sqrt(50*e.rows)):
+		return unionOfFew
 	case e.together || seen <= math.Sqrt(50*e.rows):
 		return unionOfGrounds
 	}

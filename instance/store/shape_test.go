@@ -8,9 +8,10 @@ func TestShapeOfAPage(t *testing.T) {
 		byID bool
 		want shape
 	}{
-		"an empty table":                     {estimate{rows: 1}, true, unionOfGrounds},
-		"a guest":                            {estimate{rows: 1e5, visible: 0.001}, true, unionOfGrounds},
+		"an empty table":                     {estimate{rows: 1}, true, unionOfFew},
+		"a guest":                            {estimate{rows: 1e5, visible: 0.001}, true, unionOfFew},
 		"a rep, rows apart or not yet known": {estimate{rows: 1e5, visible: 0.05}, true, windowFirst},
+		"a rep of a leaf among many rows":    {estimate{rows: 1e6, visible: 0.006}, true, unionOfGrounds},
 		"a rep, rows together":               {estimate{rows: 1e5, visible: 0.05, together: true}, true, unionOfGrounds},
 		"a manager":                          {estimate{rows: 1e5, visible: 0.2}, true, oneScan},
 		"a manager, rows together":           {estimate{rows: 1e5, visible: 0.2, together: true}, true, oneScan},
