@@ -215,7 +215,11 @@ func (s policies) CheckBundle(ctx context.Context, req *policyv1.CheckBundleRequ
 	if err != nil {
 		return nil, err
 	}
-	return &policyv1.CheckBundleResponse{Digest: b.Digest(), Problems: policy.Check(ctx, b)}, nil
+	defs, err := s.Door.Definitions(ctx, callerOf(ctx)) // whose fields rules may read
+	if err != nil {
+		return nil, err
+	}
+	return &policyv1.CheckBundleResponse{Digest: b.Digest(), Problems: policy.Check(ctx, b, defs...)}, nil
 }
 
 func (s policies) Eval(ctx context.Context, req *policyv1.EvalRequest) (*policyv1.EvalResponse, error) {

@@ -14,7 +14,10 @@
 #   ask     who asks and for what: ask.subject, ask.action, ask.entity
 #   record  the record's governance: id, home, territory, segment, department,
 #           owner, account, sensitivity, jurisdiction, pinned, withheld, created,
-#           updated
+#           updated; and record.fields.<name>, the fields of its entity. An empty
+#           field is null, which comes before every value: `amount < 1000` holds
+#           for it, so say `amount != null` too. If not every entity has the
+#           field, say `ask.entity == ...` first
 #   fact    one agreement or one grant about the record (or about its account),
 #           or one area: an agreement about all records of an area
 #   now     the database's time
@@ -22,9 +25,10 @@
 # and `<ground>_reveals` says which field groups the ground shows. If there is a
 # `<ground>_masks`, it says which groups the ground shows masked to people who
 # read: what is left of a field its mask says (`last_four`, `year`, `band`, or
-# nothing). The system itself looks for "any fact such that ...": a rule never searches. It turns the
-# functions into database filters and refuses a rule that it cannot turn into
-# one, so keep to comparisons, `in`, `not` and functions of your own.
+# nothing). The system itself looks for "any fact such that ...": a rule never
+# searches. It turns the functions into database filters and refuses a rule that
+# it cannot turn into one, so keep to comparisons, `in`, `not` and functions of
+# your own.
 package meridian.rules
 
 # The grounds there are. A record is reached when one that opens says yes and
