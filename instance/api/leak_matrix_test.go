@@ -49,6 +49,7 @@ func TestNothingLeaks(t *testing.T) {
 	m.ordered(t)
 	t.Logf("%v: sorted", time.Since(began))
 	m.watched(t)
+	m.books(t)
 	m.report(t)
 }
 

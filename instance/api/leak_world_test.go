@@ -213,7 +213,7 @@ func invent(def crm.Definition, refs map[string]crm.RecordID) *aim {
 			_, _ = fmt.Sscan(mark, &v) // digits
 			a.fields[f.Name] = crm.Integer(v)
 		case f.Type == crm.TypeDate:
-			mark = fmt.Sprintf("%d-%02d-%02d", 2300+(int(digits[0])<<8|int(digits[1]))%6000, 2+digits[2]%11, 2+digits[3]%27) // no first of January, which is what a mask leaves
+			mark = fmt.Sprintf("%d-%02d-%02d", 2300+(int(digits[0])<<8|int(digits[1]))%6000, 2+digits[2]%11, 2+(int(digits[3])+i)%27) // no first of January, which is what a mask leaves
 			a.fields[f.Name] = crm.Date(mark)
 		default:
 			continue
