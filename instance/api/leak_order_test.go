@@ -224,7 +224,7 @@ func (m *matrix) shuffle(t *testing.T) (undo func()) {
 			for _, f := range m.hidden(s, entity) {
 				if _, ok := target.fields[f.Name]; ok && f.Type != crm.TypeReference {
 					for i, a := range like {
-						v := like[min(i+1, len(like)-1)].fields[f.Name] // in another order, and fewer that differ
+						v := like[min(i+1, len(like)-1)].fields[f.Name]    // in another order, and fewer that differ
 						if f.Type == crm.TypeString && !s.masks(f.Group) { // and of another length, with more words
 							v = crm.String(v.Text() + strings.Repeat(" mk more", i+1))
 						}
