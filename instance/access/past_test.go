@@ -209,6 +209,10 @@ func TestWhoCouldSeeAgreesWithPlainOPA(t *testing.T) {
 		id := rapid.SampledFrom(ids).Draw(t, "record")
 		departments := []string{"legal", "sales", "west-sales", "emea/dach-sales"}
 		soon := time.Now().Add(time.Duration(rapid.SampledFrom([]int{40, 3600_000}).Draw(t, "ends in")) * time.Millisecond)
+		var from time.Time // now, or backdated: it was not known before it was recorded
+		if rapid.Bool().Draw(t, "backdated") {
+			from = time.Now().Add(-time.Hour)
+		}
 		switch op := rapid.IntRange(0, 7).Draw(t, "what happens"); op {
 		case 0: // the record moves
 			recs, err := w.store.Load(ctx, "account", []crm.RecordID{id})
@@ -221,10 +225,10 @@ func TestWhoCouldSeeAgreesWithPlainOPA(t *testing.T) {
 			}
 		case 1: // an agreement or a wall
 			_, _ = w.door.CreateAgreement(ctx, officer, crm.Agreement{Account: id, Department: rapid.SampledFrom(departments).Draw(t, "department"),
-				Effect: rapid.SampledFrom([]crm.Effect{crm.EffectOpen, crm.EffectOpen, crm.EffectWall}).Draw(t, "effect"), To: soon, Reason: "r"})
+				Effect: rapid.SampledFrom([]crm.Effect{crm.EffectOpen, crm.EffectOpen, crm.EffectWall}).Draw(t, "effect"), From: from, To: soon, Reason: "r"})
 		case 2: // a judgement
 			_, _ = w.door.Judge(ctx, c, crm.Grant{Entity: "account", Record: id, Kind: rapid.SampledFrom([]crm.GrantKind{crm.GrantShare, crm.GrantWithhold}).Draw(t, "kind"),
-				Key: rapid.SampledFrom([]string{"s:rep.west@amer", "d:legal", "s:banker@amer"}).Draw(t, "with"), To: soon, Reason: "r"})
+				Key: rapid.SampledFrom([]string{"s:rep.west@amer", "d:legal", "s:banker@amer"}).Draw(t, "with"), From: from, To: soon, Reason: "r"})
 		case 3: // one of them ends
 			facts, err := w.store.FactsAbout(ctx, id, id)
 			if err != nil {

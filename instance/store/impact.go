@@ -76,7 +76,7 @@ func (s *Store) Diff(ctx context.Context, entity string, before, after View) (Di
 	if before.Home != after.Home {
 		return Difference{}, crm.Errorf(crm.Internal, "two views of records of different homes are not compared")
 	}
-	d := differing{t: t, args: &policy.Args{}, before: before, after: after}
+	d := differing{t: t, args: (&policy.Args{}).ForMany(), before: before, after: after}
 	apart := policy.Apart(before.Filter, after.Filter, d.args.At(before.At), d.args.At(after.At))
 	out := Difference{Groups: map[string]GroupShift{}, Territories: map[string]Shift{}, Segments: map[string]Shift{}}
 	batch := &pgx.Batch{}
@@ -86,7 +86,7 @@ func (s *Store) Diff(ctx context.Context, entity string, before, after View) (Di
 		case err == nil && e.visible < selective:
 			from = d.union(apart)
 		case err == nil && e.visible > mostly: // telling the few others apart costs more than comparing them
-			d.args, from = &policy.Args{}, t.live+" r"
+			d.args, from = (&policy.Args{}).ForMany(), t.live+" r"
 		}
 		sql := d.sql(from)
 		batch.Queue("select set_config('plan_cache_mode', 'force_custom_plan', true), set_config('work_mem', '64MB', true)")
@@ -103,7 +103,7 @@ func (s *Store) Differ(ctx context.Context, entity string, before, after View) (
 	if err != nil {
 		return false, err
 	}
-	args := &policy.Args{}
+	args := (&policy.Args{}).ForMany()
 	apart := policy.Apart(before.Filter, after.Filter, args.At(before.At), args.At(after.At))
 	if len(apart) == 0 {
 		return false, nil

@@ -39,7 +39,7 @@ func (s *Store) PastBreakdown(ctx context.Context, entity string, f policy.Filte
 	if err != nil {
 		return b, err
 	}
-	args := policy.NewArgs(&at)
+	args := policy.NewArgs(&at).ForMany()
 	opened, counted := "", ""
 	counts := make([]int64, len(grounds))
 	for i, g := range grounds {
