@@ -226,7 +226,7 @@ func topicBreaks() map[string]topicBreak {
 		return map[string]string{file: strings.ReplaceAll(modules[file], old, by)}
 	}
 	return map[string]topicBreak{
-		"groups":    {"agreements let every group leave", replaced("agreement.rego", "\tlists(fact, group)\n\twithin_contract(ask, group)", "\tis_string(group)\n\tis_object(fact)\n\tis_object(ask)"), grouped},
+		"groups":    {"agreements let every group leave", replaced("agreement.rego", "\tlists(fact, group)\n\twithin_contract(ask, group)", "\tfact.effect == \"open\"\n\tgroup != \"\"\n\task.action != \"\""), grouped},
 		"residency": {"jurisdictions are not looked at", replaced("residency.rego", `ask.action == "publish"`, `ask.action == "nothing"`), abroad},
 		"walls":     {"walls do not hold for other instances", replaced("agreement.rego", "\tfact.effect == \"wall\"", "\tfact.effect == \"wall\"\n\task.subject.kind != \"instance\""), walled},
 	}
