@@ -20,7 +20,9 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"meridian/instance/crm"
+	"meridian/instance/crm/signed"
 	"meridian/instance/crm/trees"
+	"meridian/instance/store"
 )
 
 // Config is the one YAML file of an instance. Secrets are named by file, never
@@ -35,6 +37,7 @@ type Config struct {
 	Plugins  Plugins  `yaml:"plugins"`
 	Audit    Audit    `yaml:"audit,omitempty"`
 	BI       []BI     `yaml:"bi,omitempty"`
+	Policy   Policy   `yaml:"policy,omitempty"`
 	Log      Log      `yaml:"log,omitempty"`
 
 	// The facts that are declared; agreements and grants are made at run time.
@@ -81,6 +84,37 @@ type Plugin struct {
 type Audit struct {
 	RetentionDays int    `yaml:"retention_days,omitempty"` // 400 if absent
 	KeyFile       string `yaml:"key_file,omitempty"`       // Ed25519 key, PKCS #8 in PEM; signs the log's chain
+}
+
+// Policy says whose signatures count from the beginning: officers enrol one
+// another from there.
+type Policy struct {
+	Officers []Officer `yaml:"officers,omitempty"`
+}
+
+// Officer is a key that the operator vouches for.
+type Officer struct {
+	Subject    crm.SubjectID `yaml:"subject"`
+	KeyFile    string        `yaml:"key_file"`             // ed25519 public key in PEM, as meridian policy keys new writes it
+	Department string        `yaml:"department,omitempty"` // the subject's own if empty
+	Until      time.Time     `yaml:"until,omitempty"`      // open end if empty
+}
+
+// Key reads the officer's public key.
+func (o Officer) Key() (store.TrustedKey, error) {
+	k := store.TrustedKey{Subject: o.Subject, Department: o.Department, Until: o.Until}
+	text, err := os.ReadFile(o.KeyFile)
+	if err != nil {
+		return k, fmt.Errorf("read an officer's key: %w", err)
+	}
+	public, err := signed.ParsePublic(text)
+	if err != nil {
+		return k, fmt.Errorf("key of %s, %s: %w", o.Subject, o.KeyFile, err)
+	}
+	if k.ID, k.Public = signed.KeyID(public), public; k.Until.IsZero() {
+		k.Until = crm.Forever
+	}
+	return k, nil
 }
 
 // Log says how much is logged: debug, info (the default), warn or error.
@@ -158,6 +192,11 @@ func LoadConfig(path string) (Config, error) {
 			*p = filepath.Join(filepath.Dir(path), *p)
 		}
 	}
+	for i := range c.Policy.Officers {
+		if p := &c.Policy.Officers[i].KeyFile; *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(filepath.Dir(path), *p)
+		}
+	}
 	return c, nil
 }
 
@@ -218,6 +257,11 @@ func (c *Config) Validate() error {
 	}
 	if c.Audit.RetentionDays < 1 {
 		bad("audit.retention_days: %d: decisions are kept for at least a day", c.Audit.RetentionDays)
+	}
+	for i, o := range c.Policy.Officers {
+		if o.Subject == "" || o.KeyFile == "" {
+			bad("policy.officers[%d]: name the subject and the file of their public key", i)
+		}
 	}
 	departments := c.validateDepartments(bad)
 	c.validateSubjects(departments, bad)

@@ -87,6 +87,9 @@ func Open(ctx context.Context, c Config, version string, log *slog.Logger) (_ *I
 	if err := i.tellOverridden(ctx); err != nil {
 		return nil, fmt.Errorf("compare the declared facts: %w", err)
 	}
+	if err := i.trustOfficers(ctx); err != nil {
+		return nil, err
+	}
 	engine, err := i.adopt(ctx, policy.Embedded())
 	if err != nil {
 		return nil, err
@@ -109,6 +112,21 @@ func Open(ctx context.Context, c Config, version string, log *slog.Logger) (_ *I
 	}
 	i.handler = api.New(i.api(verifier))
 	return i, nil
+}
+
+// trustOfficers makes the operator's keys those that are configured.
+func (i *Instance) trustOfficers(ctx context.Context) error {
+	keys := make([]store.TrustedKey, len(i.config.Policy.Officers))
+	for n, o := range i.config.Policy.Officers {
+		var err error
+		if keys[n], err = o.Key(); err != nil {
+			return err
+		}
+	}
+	if err := i.store.TrustKeys(ctx, keys); err != nil {
+		return fmt.Errorf("trust the officers' keys: %w", err)
+	}
+	return nil
 }
 
 // adopt compiles the bundle that this build ships and offers it to the

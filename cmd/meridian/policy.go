@@ -4,9 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
+	"maps"
+	"slices"
 
 	"meridian/instance/crm"
 	policyv1 "meridian/proto/gen/meridian/policy/v1"
@@ -18,6 +17,19 @@ type policyCmd struct {
 	Eval  policyEvalCmd  `cmd:"" help:"Show the SQL filter that a subject's action compiles to."`
 	Show  policyShowCmd  `cmd:"" help:"Show the rules in force."`
 
+	New       policyNewCmd       `cmd:"" help:"Write a bundle into a folder, to be edited."`
+	Fmt       policyFmtCmd       `cmd:"" help:"Set a folder's files in their one form."`
+	Diff      policyDiffCmd      `cmd:"" help:"Show which rules differ, and how."`
+	Propose   policyProposeCmd   `cmd:"" help:"Ask a second officer to put a folder's bundle in force."`
+	Proposals policyProposalsCmd `cmd:"" help:"List proposals, or show one with its checks and signatures."`
+	Approve   policyApproveCmd   `cmd:"" help:"Sign a colleague's proposal as the second officer."`
+	Activate  policyActivateCmd  `cmd:"" help:"Put an approved proposal in force, at one instance or over several."`
+	Rollback  policyRollbackCmd  `cmd:"" help:"Put a bundle in force again that was before. One signature."`
+	History   policyHistoryCmd   `cmd:"" help:"What was in force when, and why."`
+	Keys      policyKeysCmd      `cmd:"" help:"Officers' keys."`
+	Deny      policyDenyCmd      `cmd:"" help:"Close something at once, for a day at most. One signature."`
+	Shadow    policyShadowCmd    `cmd:"" help:"Try a bundle on live reads beside the one in force."`
+
 	Impact policyImpactCmd `cmd:"" help:"Show what another bundle would change, for everybody, before it is in force."`
 	Past   policyPastCmd   `cmd:"" help:"Who could see a record on a past date, and what could somebody see."`
 	Replay policyReplayCmd `cmd:"" help:"Decide a day of reads again, under another bundle."`
@@ -25,7 +37,21 @@ type policyCmd struct {
 
 // Help shows the verbs at work.
 func (policyCmd) Help() string {
-	return `  meridian policy test --as officer.a@amer
+	return `The life of a change (docs/policy-lifecycle.md):
+
+  meridian policy new my-rules --as officer.a@amer          # then edit it, with its tests
+  meridian policy fmt my-rules
+  meridian policy check --dir my-rules --live --as officer.a@amer
+  meridian policy diff my-rules --as officer.a@amer
+  meridian policy impact my-rules --as officer.a@amer
+  meridian policy propose my-rules --note "close X to Y" --as officer.a@amer
+  meridian policy approve 3f2a91c0 --as officer.b@amer      # another officer, of another department
+  meridian policy activate 3f2a91c0 --as officer.b@amer
+  meridian policy rollback --reason "it was wrong" --as officer.a@amer
+
+Looking at rules:
+
+  meridian policy test --as officer.a@amer
   meridian policy check --dir policy/bundle --as officer.a@amer
   meridian policy eval account --subject rep.west@amer --as officer.a@amer
   meridian policy show --as officer.a@amer > rules.rego`
@@ -40,26 +66,15 @@ func (r rules) modules() ([]*policyv1.Module, error) {
 	if r.Dir == "" {
 		return nil, nil
 	}
-	var out []*policyv1.Module
-	err := filepath.WalkDir(r.Dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || filepath.Ext(path) != ".rego" {
-			return err
-		}
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		name, err := filepath.Rel(r.Dir, path)
-		if err != nil {
-			return err
-		}
-		out = append(out, &policyv1.Module{Path: filepath.ToSlash(name), Text: string(text)})
-		return nil
-	})
-	if err == nil && len(out) == 0 {
-		err = crm.FieldErrorf("dir", "%s holds no .rego file", r.Dir)
+	files, err := readFiles(r.Dir)
+	if err != nil {
+		return nil, err
 	}
-	return out, err
+	var out []*policyv1.Module
+	for _, path := range slices.Sorted(maps.Keys(files)) {
+		out = append(out, &policyv1.Module{Path: path, Text: files[path]})
+	}
+	return out, nil
 }
 
 type policyTestCmd struct {
@@ -114,6 +129,7 @@ func (p policyTestCmd) print(out output, resp *policyv1.TestBundleResponse) {
 type policyCheckCmd struct {
 	remote
 	rules
+	Live bool `help:"Hold the folder to all that a proposal is held to, on live records."`
 }
 
 // Run prints what keeps the bundle from being activated.
@@ -125,6 +141,9 @@ func (p policyCheckCmd) Run(ctx context.Context, out output) error {
 	modules, err := p.modules()
 	if err != nil {
 		return err
+	}
+	if p.Live {
+		return p.examine(ctx, c, out)
 	}
 	resp, err := c.policy.CheckBundle(ctx, &policyv1.CheckBundleRequest{Modules: modules})
 	if err != nil {

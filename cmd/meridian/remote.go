@@ -85,6 +85,7 @@ type clients struct {
 	feed     feedv1connect.FeedServiceClient
 	policy   policyv1connect.PolicyServiceClient
 	audit    policyv1connect.AuditServiceClient
+	bundles  policyv1connect.BundleServiceClient
 	impact   policyv1connect.ImpactServiceClient
 	facts    policyv1connect.FactServiceClient
 	exchange exchangev1connect.ExchangeServiceClient
@@ -102,6 +103,7 @@ func newClients(base, token string) *clients {
 	c.schema = schemav1connect.NewSchemaServiceClient(c.http, c.base, opts)
 	c.feed = feedv1connect.NewFeedServiceClient(c.http, c.base, opts)
 	c.policy = policyv1connect.NewPolicyServiceClient(c.http, c.base, opts)
+	c.bundles = policyv1connect.NewBundleServiceClient(c.http, c.base, opts)
 	c.audit = policyv1connect.NewAuditServiceClient(c.http, c.base, opts)
 	c.impact = policyv1connect.NewImpactServiceClient(c.http, c.base, opts)
 	c.facts = policyv1connect.NewFactServiceClient(c.http, c.base, opts)

@@ -20,6 +20,7 @@ import (
 //	lock, children.json    who works here, and its processes
 //	fleet.json             where the instances are served (for other verbs)
 //	progress.json          what of the first start is done
+//	officers/              officers' key pairs: elsewhere officers keep their own
 //	keys/                  the embedded issuer's signing key and jwks.json
 //	postgres/, kafka/      the servers
 //	<instance>/            instance.yaml, filedrop.yaml, secrets (0600), drop/, logs

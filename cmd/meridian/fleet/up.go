@@ -196,6 +196,10 @@ func (n *node) configure(listen string) error {
 		return err
 	}
 	config := r.file.config(n.Instance, listen, r.brokers, r.folder, r.Binaries)
+	var err error
+	if config.Policy.Officers, err = r.officers(n.Instance); err != nil {
+		return err
+	}
 	if err := writeYAML(n.configPath(), config); err != nil {
 		return err
 	}
