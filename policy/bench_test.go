@@ -64,14 +64,28 @@ func BenchmarkWhere(b *testing.B) {
 }
 
 func BenchmarkExplain(b *testing.B) {
-	e := embedded(b)
-	g := crm.Governed{Home: "amer", Territory: "US-CA", Segment: "Financials", Account: uuids[0], Jurisdiction: "US"}
-	facts := policy.Facts{Grants: []crm.Grant{{ID: "g", Record: uuids[0], Kind: crm.GrantShare, Key: "s:rep.west@amer", From: noon, To: crm.Forever}}}
+	e, rec, facts := known(b)
 	for b.Loop() {
-		if _, err := e.Explain(b.Context(), rep, crm.ActionRead, crm.Record{Entity: "account", ID: uuids[0], Governed: g}, facts, noon, groupNames); err != nil {
+		if _, err := e.Explain(b.Context(), rep, crm.ActionRead, rec, facts, noon, groupNames); err != nil {
 			b.Fatal(err)
 		}
 	}
+}
+
+func BenchmarkAllows(b *testing.B) {
+	e, rec, facts := known(b)
+	for b.Loop() {
+		if ok, err := e.Allows(b.Context(), rep, crm.ActionRead, rec, facts, noon); err != nil || !ok {
+			b.Fatal(ok, err)
+		}
+	}
+}
+
+// known is a record that the rep reads by territory, with a fact about it.
+func known(b *testing.B) (*policy.Engine, crm.Record, policy.Facts) {
+	g := crm.Governed{Home: "amer", Territory: "US-CA", Segment: "Financials", Account: uuids[0], Jurisdiction: "US"}
+	share := crm.Grant{ID: "g", Record: uuids[0], Kind: crm.GrantShare, Key: "s:rep.west@amer", From: noon, To: crm.Forever}
+	return embedded(b), crm.Record{Entity: "account", ID: uuids[0], Governed: g}, policy.Facts{Grants: []crm.Grant{share}}
 }
 
 func BenchmarkActivate(b *testing.B) {

@@ -35,35 +35,67 @@ type Decision struct {
 // that filters are made of. All of the record's field values are needed,
 // whoever may see them.
 func (e *Engine) Explain(ctx context.Context, s crm.Subject, a crm.Action, rec crm.Record, f Facts, now time.Time, groups []string) (d Decision, err error) {
+	err = e.inquire(ctx, s, a, rec, f, now, func(ctx context.Context, q *inquiry) (err error) {
+		d, err = q.explain(ctx, groups)
+		return err
+	})
+	if err != nil {
+		return Decision{}, err
+	}
+	return d, nil
+}
+
+// Allows is whether Explain would allow it. It stops at the first ground that
+// opens and at the first that closes.
+func (e *Engine) Allows(ctx context.Context, s crm.Subject, a crm.Action, rec crm.Record, f Facts, now time.Time) (allowed bool, err error) {
+	err = e.inquire(ctx, s, a, rec, f, now, func(ctx context.Context, q *inquiry) (err error) {
+		allowed, err = q.allows(ctx)
+		return err
+	})
+	return allowed && err == nil, err
+}
+
+// inquiry is one question about one known record.
+type inquiry struct {
+	*asked
+	in    input
+	about map[*facts][]fact
+	rec   crm.Record
+	stops []Reason // denials that close it, whatever the rules say
+}
+
+// inquire asks a question within the limits of every evaluation: a panic or an
+// interruption is no answer, and an alarm.
+func (e *Engine) inquire(ctx context.Context, s crm.Subject, a crm.Action, rec crm.Record, f Facts, now time.Time, answer func(context.Context, *inquiry) error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v", p)
 		}
 		if err != nil {
-			d, err = Decision{}, e.failed(ctx, a, rec.Entity, err)
+			err = e.failed(ctx, a, rec.Entity, err)
 		}
 	}()
 	if err := context.Cause(ctx); err != nil {
-		return Decision{}, err
+		return err
 	}
-	return e.explain(ctx, s, a, rec, f, now, groups)
-}
-
-func (e *Engine) explain(ctx context.Context, s crm.Subject, a crm.Action, rec crm.Record, f Facts, now time.Time, groups []string) (d Decision, err error) {
-	ctx, done := context.WithTimeout(ctx, evaluateAtMost)
+	within, done := context.WithTimeout(ctx, evaluateAtMost)
 	defer done()
-	d = Decision{Digest: e.Digest()}
 	record, err := e.recordTerm(rec)
 	if err != nil {
-		return Decision{}, err
+		return err
 	}
 	p := e.people.person(s)
-	q, rows := e.asked(p.subject, a, rec.Entity), f.about(rec)
-	in := input{ask: q.askTerm(p.term()), record: record, now: instant(now)}
+	q := &inquiry{asked: e.asked(p.subject, a, rec.Entity), about: f.about(rec), rec: rec, stops: deniedReasons(s.Denials, rec, now)}
+	q.in = input{ask: q.askTerm(p.term()), record: record, now: instant(now)}
+	return answer(within, q)
+}
+
+func (q *inquiry) explain(ctx context.Context, groups []string) (Decision, error) {
+	d := Decision{Digest: q.engine.Digest()}
 	shown := map[string]bool{} // by group; false for masked
-	for _, g := range e.grounds {
-		for _, row := range q.rows(g, rows) {
-			applies, err := q.holds(ctx, g.says, in, row, "")
+	for _, g := range q.engine.grounds {
+		for _, row := range q.rows(g) {
+			applies, err := q.holds(ctx, g.says, row, "")
 			if err != nil {
 				return Decision{}, &groundError{g.name, err}
 			}
@@ -76,17 +108,17 @@ func (e *Engine) explain(ctx context.Context, s crm.Subject, a crm.Action, rec c
 				continue
 			}
 			d.Opens = append(d.Opens, reason)
-			if err := q.show(ctx, g, in, row, groups, shown); err != nil {
+			if err := q.show(ctx, g, row, groups, shown); err != nil {
 				return Decision{}, &groundError{g.name, err}
 			}
 		}
 	}
-	d.Closes = append(d.Closes, deniedReasons(s.Denials, rec, now)...)
+	d.Closes = append(d.Closes, q.stops...)
 	d.Allowed = len(d.Opens) > 0 && len(d.Closes) == 0
 	for _, group := range groups { // in the entity's order
 		whole, some := shown[group]
 		switch {
-		case !d.Allowed || !some || slices.Contains(rec.Governed.Withheld, group):
+		case !d.Allowed || !some || slices.Contains(q.rec.Governed.Withheld, group):
 			d.Withheld = append(d.Withheld, group)
 		case whole:
 			d.Revealed = append(d.Revealed, group)
@@ -97,10 +129,38 @@ func (e *Engine) explain(ctx context.Context, s crm.Subject, a crm.Action, rec c
 	return d, nil
 }
 
+func (q *inquiry) allows(ctx context.Context) (bool, error) {
+	if len(q.stops) > 0 {
+		return false, nil
+	}
+	opened := false
+	for _, g := range q.engine.grounds { // those that open come first
+		switch {
+		case g.opens && opened:
+			continue
+		case !g.opens && !opened:
+			return false, nil
+		}
+		for _, row := range q.rows(g) {
+			applies, err := q.holds(ctx, g.says, row, "")
+			if err != nil {
+				return false, &groundError{g.name, err}
+			}
+			if applies && !g.opens {
+				return false, nil
+			}
+			if opened = opened || applies; applies {
+				break
+			}
+		}
+	}
+	return opened, nil
+}
+
 // rows are the facts that a ground is asked about, one by one.
-func (q *asked) rows(g ground, about map[*facts][]fact) []fact {
+func (q *inquiry) rows(g ground) []fact {
 	if g.facts != nil {
-		return about[g.facts]
+		return q.about[g.facts]
 	}
 	var rows []fact
 	for _, k := range q.facts(g) {
@@ -110,12 +170,12 @@ func (q *asked) rows(g ground, about map[*facts][]fact) []fact {
 }
 
 // show notes which groups an applying ground shows, whole or masked.
-func (q *asked) show(ctx context.Context, g ground, in input, row fact, groups []string, shown map[string]bool) error {
+func (q *inquiry) show(ctx context.Context, g ground, row fact, groups []string, shown map[string]bool) error {
 	for _, group := range groups {
 		if shown[group] {
 			continue
 		}
-		whole, err := q.holds(ctx, g.reveals, in, row, group)
+		whole, err := q.holds(ctx, g.reveals, row, group)
 		if err != nil {
 			return err
 		}
@@ -126,7 +186,7 @@ func (q *asked) show(ctx context.Context, g ground, in input, row fact, groups [
 		if _, masked := shown[group]; masked || !q.masking() || g.masks == nil {
 			continue
 		}
-		masked, err := q.holds(ctx, g.masks, in, row, group)
+		masked, err := q.holds(ctx, g.masks, row, group)
 		if err != nil {
 			return err
 		}
@@ -139,12 +199,13 @@ func (q *asked) show(ctx context.Context, g ground, in input, row fact, groups [
 
 // holds evaluates a function on known rows, unless it says the same of every
 // row.
-func (q *asked) holds(ctx context.Context, f *function, in input, row fact, group string) (bool, error) {
+func (q *inquiry) holds(ctx context.Context, f *function, row fact, group string) (bool, error) {
 	if pq, err := q.partial(ctx, f, row.known, group); err == nil {
 		if always, never := outcome(pq); always || never {
 			return always, nil
 		}
 	}
+	in := q.in
 	if group != "" {
 		in.group = ast.StringTerm(group)
 	}

@@ -240,6 +240,13 @@ func explained(ctx context.Context, e *policy.Engine, s crm.Subject, a crm.Actio
 		if diff := cmp.Diff(want[r.ID], answer{d.Allowed, d.Revealed, d.Masked}); diff != "" {
 			return string(r.ID) + diff, nil
 		}
+		allowed, err := e.Allows(ctx, s, a, r, facts, noon)
+		if err != nil {
+			return "", err
+		}
+		if allowed != d.Allowed {
+			return fmt.Sprintf("%s: allows says %v, explain %v", r.ID, allowed, d.Allowed), nil
+		}
 	}
 	return "", nil
 }

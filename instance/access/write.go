@@ -249,11 +249,11 @@ func (p *plan) refusedCreation(ctx context.Context, tx *store.Tx, r *row) (refus
 		return nil, err
 	}
 	post := crm.Record{Entity: p.def.Entity, ID: r.draft.ID, Governed: r.draft.Governed, Fields: r.draft.Fields}
-	decision, err := p.asking.engine.Explain(ctx, p.asking.subject, crm.ActionCreate, post, facts, now, nil)
+	allowed, err := p.asking.engine.Allows(ctx, p.asking.subject, crm.ActionCreate, post, facts, now)
 	if err != nil {
 		return nil, err
 	}
-	if !decision.Allowed {
+	if !allowed {
 		return misplaced(), nil
 	}
 	return r.err, nil
