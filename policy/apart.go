@@ -24,9 +24,15 @@ func Apart(before, after Filter, b, a *Args) []string {
 			d.groups(after, orNothing(shown[0][group]), orNothing(shown[1][group]))
 		}
 	}
+	var found []string
+	for _, c := range d.found {
+		if sql := c.sql(c.at); !slices.Contains(found, sql) {
+			found = append(found, sql)
+		}
+	}
 	// What looks at no fact comes first: it is cheap, and often decides alone.
-	slices.SortStableFunc(d.found, func(a, b string) int { return cmp.Compare(strings.Count(a, "exists ("), strings.Count(b, "exists (")) })
-	return d.found
+	slices.SortStableFunc(found, func(a, b string) int { return cmp.Compare(strings.Count(a, "exists ("), strings.Count(b, "exists (")) })
+	return found
 }
 
 // opened and closed are the filter's parts, for the zero Filter those of one
@@ -43,7 +49,13 @@ func orNothing(x expr) expr {
 
 type apart struct {
 	b, a  *Args
-	found []string
+	found []condition
+}
+
+// condition is an expression at its moment.
+type condition struct {
+	expr
+	at *Args
 }
 
 // terms adds the alternatives that only one side has. Where none of them
@@ -51,12 +63,12 @@ type apart struct {
 func (d *apart) terms(before, after []expr) {
 	for _, x := range before {
 		if !slices.ContainsFunc(after, func(y expr) bool { return d.equal(x, y) }) {
-			d.add(x.sql(d.b))
+			d.add(condition{x, d.b})
 		}
 	}
 	for _, y := range after {
 		if !slices.ContainsFunc(before, func(x expr) bool { return d.equal(x, y) }) {
-			d.add(y.sql(d.a))
+			d.add(condition{y, d.a})
 		}
 	}
 }
@@ -77,18 +89,51 @@ func (d *apart) groups(after Filter, x, y expr) {
 	}
 }
 
-func (d *apart) add(sql string) {
-	if sql != "false" && !slices.Contains(d.found, sql) {
-		d.found = append(d.found, sql)
+// add takes a condition, unless it holds only where one of those found does:
+// what a fact reveals is looked for where it opens.
+func (d *apart) add(c condition) {
+	if c.expr != constant(false) && !slices.ContainsFunc(d.found, c.implies) {
+		d.found = append(d.found, c)
 	}
+}
+
+// implies reports whether it is plain from their form that o holds wherever c
+// does.
+func (c condition) implies(o condition) bool {
+	of := func(x expr) condition { return condition{x, c.at} }
+	if c.equal(o) {
+		return true
+	}
+	if y, ok := o.expr.(junction); ok {
+		each := func(x expr) bool { return c.implies(condition{x, o.at}) }
+		if y.op == "or" && slices.ContainsFunc(y.terms, each) || y.op == "and" && !slices.ContainsFunc(y.terms, func(x expr) bool { return !each(x) }) {
+			return true
+		}
+	}
+	switch x := c.expr.(type) {
+	case junction:
+		each := func(x expr) bool { return of(x).implies(o) }
+		if x.op == "or" {
+			return !slices.ContainsFunc(x.terms, func(x expr) bool { return !each(x) })
+		}
+		return slices.ContainsFunc(x.terms, each)
+	case exists: // one fact row that satisfies more satisfies less
+		y, ok := o.expr.(exists)
+		anyX, anyY := x, y
+		anyX.cond, anyY.cond = constant(true), constant(true)
+		return ok && of(anyX).equal(condition{anyY, o.at}) && of(x.cond).implies(condition{y.cond, o.at})
+	}
+	return false
 }
 
 // equal reports whether two expressions, each at its moment, are the same SQL
 // with the same values.
-func (d *apart) equal(x, y expr) bool {
-	b, a := d.b.afresh(), d.a.afresh()
-	return x.sql(b) == y.sql(a) && reflect.DeepEqual(b.Values(), a.Values())
+func (c condition) equal(o condition) bool {
+	b, a := c.at.afresh(), o.at.afresh()
+	return c.sql(b) == o.sql(a) && reflect.DeepEqual(b.Values(), a.Values())
 }
+
+func (d *apart) equal(x, y expr) bool { return condition{x, d.b}.equal(condition{y, d.a}) }
 
 func alternatives(x expr) []expr {
 	if j, ok := x.(junction); ok && j.op == "or" {

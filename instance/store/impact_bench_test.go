@@ -31,9 +31,11 @@ func BenchmarkDiff(b *testing.B) {
 	}
 	b.Cleanup(pool.Close)
 	subjects := benchSubjects()
-	world, us, west := subjects["director of the world"], subjects["manager of US"], subjects["rep of US-W"]
-	uncleared, walled := world, world
+	world, west := subjects["director of the world"], subjects["rep of US-W"]
+	uncleared, walled, us, sector := world, world, west, world
 	uncleared.Clearance = -1
+	us.Territories = subjects["manager of US"].Territories
+	sector.Segments, sector.AllSegments = subjects["banker of a sector"].Segments, false
 	walled.Departments = append(slices.Clone(walled.Departments), "d9")
 	for _, c := range []struct {
 		name          string
@@ -43,7 +45,7 @@ func BenchmarkDiff(b *testing.B) {
 		{"one wall more, sees all", world, walled},
 		{"a territory more", west, us},
 		{"nobody becomes everybody", uncleared, world},
-		{"everything of the world, another segment", subjects["banker of a sector"], world},
+		{"all segments instead of a sector", sector, world},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			view := func(s crm.Subject) store.View { return store.View{Filter: w.filter(s, crm.ActionRead, "account")} }
