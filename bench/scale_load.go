@@ -90,6 +90,7 @@ func (o organisation) config(c *instance.Config) {
 		}
 		c.Subjects = append(c.Subjects, s)
 	}
+	c.Subjects = append(c.Subjects, instance.Subject{ID: crm.SubjectID(officer + "@" + scale), Kind: crm.KindPerson, Roles: []string{"officer"}})
 }
 
 // loadScale fills the instance: rows accounts, and for every hundred of them

@@ -44,10 +44,11 @@ type node struct {
 
 // Personas at every instance.
 const (
-	rep    = "rep"   // all of the United States, all segments
-	west   = "west"  // one state
-	guest  = "guest" // no territory: what colleagues share
-	loader = "loader"
+	rep     = "rep"   // all of the United States, all segments
+	west    = "west"  // one state
+	guest   = "guest" // no territory: what colleagues share
+	loader  = "loader"
+	officer = "officer" // compares policies, sees no record
 )
 
 func openWorld(ctx context.Context, bin string) (_ *world, err error) {
@@ -84,6 +85,7 @@ func openWorld(ctx context.Context, bin string) (_ *world, err error) {
 			c.Subjects = []instance.Subject{
 				person(rep, "US"), person(west, "US-OR"), person(guest),
 				{ID: crm.SubjectID(loader + "@" + name), Kind: crm.KindService, Roles: []string{"loader"}},
+				{ID: crm.SubjectID(officer + "@" + name), Kind: crm.KindPerson, Roles: []string{"officer"}},
 			}
 			c.Contracts = []instance.Contract{contract}
 		}); err != nil {
