@@ -12,6 +12,7 @@ package access
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 
 	"meridian/instance/crm"
 	"meridian/instance/store"
@@ -38,7 +39,8 @@ type Door struct {
 	subjects  *cache[crm.SubjectID]
 	receivers *cache[string] // by contract id
 	journal   *journal
-	holding   chan struct{} // holds a token while a batch of writes has changes of facts wait
+	tried     atomic.Pointer[policy.Engine] // the candidate that was compiled last
+	holding   chan struct{}                 // holds a token while a batch of writes has changes of facts wait
 }
 
 // New makes the door of an instance.

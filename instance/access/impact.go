@@ -151,9 +151,16 @@ func (d *Door) candidate(ctx context.Context, k Candidate) (*policy.Engine, erro
 		if err != nil {
 			return nil, err
 		}
+		if last := d.tried.Load(); last != nil && last.Digest() == b.Digest() {
+			return last, nil
+		}
 		ctx, cancel := context.WithTimeout(ctx, compileAtMost)
 		defer cancel()
-		return policy.New(ctx, b, d.store.Definitions()...)
+		e, err := policy.New(ctx, b, d.store.Definitions()...)
+		if err == nil {
+			d.tried.Store(e)
+		}
+		return e, err
 	}
 	if k.Digest == "" {
 		return nil, crm.FieldErrorf("candidate", "name a bundle: a digest, or its files")
