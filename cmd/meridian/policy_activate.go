@@ -72,12 +72,12 @@ func (a policyActivateCmd) Run(ctx context.Context, out output) error {
 func (a policyActivateCmd) one(ctx context.Context, at stand, s *stage) error {
 	before, err := pulse(ctx, at, time.Now().Add(-max(a.Bake, time.Minute)))
 	if err != nil {
-		s.State, s.Detail = "failed", printable(err.Error())
+		s.State, s.Detail = "failed", brief(err)
 		return err
 	}
 	resp, err := at.bundles.Activate(ctx, &policyv1.ActivateRequest{Id: a.ID, Reason: a.Reason})
 	if err != nil {
-		s.State, s.Detail = "refused", printable(err.Error())
+		s.State, s.Detail = "refused", "see below"
 		return err
 	}
 	s.Activation, s.Bundle, s.State = resp.GetActivation().GetSequence(), resp.GetActivation().GetDigest(), "in force"
@@ -85,25 +85,37 @@ func (a policyActivateCmd) one(ctx context.Context, at stand, s *stage) error {
 		return nil
 	}
 	since := resp.GetActivation().GetAt().AsTime()
-	bake, cancel := context.WithTimeout(ctx, a.Bake)
-	defer cancel()
+	end := time.Now().Add(a.Bake)
 	tick := time.NewTicker(min(time.Second, a.Bake))
 	defer tick.Stop()
 	for {
-		if err := well(ctx, at, s, since, before); err != nil {
-			s.State, s.Detail = "failed", printable(err.Error())
+		unwell, err := a.watch(ctx, at, s, since, before)
+		over := time.Since(end)
+		if err == nil && over > settling {
+			err = unwell
+		}
+		if err != nil {
+			s.State, s.Detail = "failed", brief(err)
 			return fmt.Errorf("%s: %w", s.Instance, err)
 		}
-		select {
-		case <-bake.Done():
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
+		if unwell == nil && over >= 0 {
 			s.State = "baked " + a.Bake.String()
 			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
 		case <-tick.C:
 		}
 	}
+}
+
+// brief is an error for a line of a table.
+func brief(err error) string {
+	if e, _ := errorOf(err); e != nil {
+		return printable(e.Error())
+	}
+	return printable(err.Error())
 }
 
 // refusals is how many of the decisions since a time were refusals.
@@ -121,30 +133,35 @@ const (
 	risingShare      = 0.2
 )
 
-// well looks whether an instance is in good health under its new bundle.
-func well(ctx context.Context, at stand, s *stage, since time.Time, before refusals) error {
+// settling is how long a part may take, after the bake, to follow the new
+// policy: BI views are made anew, streams look at everything again.
+const settling = 20 * time.Second
+
+// watch looks at an instance under its new bundle: what is unwell may settle,
+// an error may not.
+func (policyActivateCmd) watch(ctx context.Context, at stand, s *stage, since time.Time, before refusals) (unwell, err error) {
 	health, err := at.instance.Describe(ctx, &fleetv1.DescribeRequest{})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, p := range health.GetParts() {
 		if !p.GetOk() {
-			return crm.Errorf(crm.Unavailable, "%s: %s", p.GetName(), p.GetDetail())
+			unwell = crm.Errorf(crm.Unavailable, "%s: %s", p.GetName(), p.GetDetail())
 		}
 	}
 	if health.GetBundle() != s.Bundle {
-		return crm.Errorf(crm.Conflict, "in force is %.12s, not %.12s", health.GetBundle(), s.Bundle)
+		return unwell, crm.Errorf(crm.Conflict, "in force is %.12s, not %.12s", health.GetBundle(), s.Bundle)
 	}
 	now, err := pulse(ctx, at, since)
 	if err != nil {
-		return err
+		return unwell, err
 	}
 	share := func(r refusals) float64 { return float64(r.refused) / float64(max(r.all, 1)) }
 	s.Detail = fmt.Sprintf("%d of %d decisions were refusals, before %d of %d", now.refused, now.all, before.refused, before.all)
 	if now.all >= tellingDecisions && share(now) > share(before)+risingShare {
-		return crm.Errorf(crm.Conflict, "too many refusals: %s", s.Detail)
+		return unwell, crm.Errorf(crm.Conflict, "too many refusals: %s", s.Detail)
 	}
-	return nil
+	return unwell, nil
 }
 
 // undo rolls back what was activated, the last one first.
@@ -159,9 +176,9 @@ func (a policyActivateCmd) undo(ctx context.Context, stands []stand, stages []st
 		at.place.After, at.place.Base = s.Activation, s.Bundle
 		done, err := a.back(ctx, at, base, "an instance failed while the bundle was staged")
 		if err != nil {
-			s.State, s.Detail = "NOT ROLLED BACK", printable(err.Error())
+			s.State, s.Detail = "NOT ROLLED BACK", brief(err)
 			continue
 		}
-		s.State, s.Activation, s.Bundle = "rolled back", done.GetSequence(), done.GetDigest()
+		s.State, s.Activation, s.Bundle, s.Detail = "rolled back", done.GetSequence(), done.GetDigest(), ""
 	}
 }

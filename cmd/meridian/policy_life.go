@@ -120,7 +120,7 @@ func (d policyDiffCmd) Run(ctx context.Context, out output) error {
 			if len(life.GetActivations()) < 2 {
 				return crm.Errorf(crm.NotFound, "nothing was in force before; name a folder or a digest")
 			}
-			from, to = nil, from
+			to = from
 			if from, err = kept(ctx, c, life.GetActivations()[1].GetDigest()); err != nil {
 				return err
 			}

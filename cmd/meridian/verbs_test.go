@@ -111,14 +111,25 @@ listen: `+address+`
 database: {url_file: database.url, owner_url_file: database.owner.url, max_connections: 8}
 identity: {jwks_file: keys/jwks.json}
 bi: [{subject: rep.west@amer, role: analyst_one}]
-departments: [{id: sales, name: Sales}, {id: legal, name: Legal}]
+departments: [{id: sales, name: Sales}, {id: legal, name: Legal}, {id: compliance, name: Compliance}, {id: risk, name: Risk}]
+policy: {officers: [{subject: officer.a@amer, key_file: officers/officer.a.pem.pub}, {subject: officer.b@amer, key_file: officers/officer.b.pem.pub}]}
 subjects:
   - {id: rep.west@amer, roles: [rep], clearance: 9, territories: [US-W], segments: [all], departments: [sales]}
   - {id: rep.east@amer, roles: [rep], clearance: 9, territories: [US-NE], segments: [all], departments: [sales]}
-  - {id: officer.a@amer, roles: [officer]}
+  - {id: officer.a@amer, roles: [officer], departments: [compliance]}
+  - {id: officer.b@amer, roles: [officer], departments: [risk]}
   - {id: ops@amer, roles: [ops]}
   - {id: loader@amer, kind: service, roles: [loader], clearance: 9, territories: ["001"], segments: [all]}
 `)
+	for _, short := range []string{"officer.a", "officer.b"} {
+		file := fleet.OfficerKey(data, short)
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fleet.NewKeyPair(file); err != nil {
+			t.Fatal(err)
+		}
+	}
 	c, err := instance.LoadConfig(config)
 	if err != nil {
 		t.Fatal(err)
