@@ -65,6 +65,7 @@ func (i *Instance) describe(ctx context.Context) *fleetv1.DescribeResponse {
 		part("database", nil, "answers")
 		i.describeRoles(ctx, part)
 		i.describeBI(ctx, part)
+		i.describeGlass(ctx, part)
 	}
 	if i.host != nil {
 		for _, p := range i.host.Status() {
@@ -101,6 +102,21 @@ func (i *Instance) describeRoles(ctx context.Context, part func(name string, err
 	}
 }
 
+// describeGlass tells how much broken glass waits for an officer.
+func (i *Instance) describeGlass(ctx context.Context, part func(name string, err error, detail string)) {
+	waiting, overdue, err := i.store.EmergenciesWaiting(ctx)
+	if err != nil {
+		i.log.WarnContext(ctx, "broken glass", "error", err)
+		part("break-glass", fmt.Errorf("cannot be looked at"), "")
+		return
+	}
+	detail := fmt.Sprintf("%d wait for review", waiting)
+	if overdue > 0 {
+		detail += fmt.Sprintf(", %d of them for more than a week", overdue)
+	}
+	part("break-glass", nil, detail)
+}
+
 // metrics is the registry of this instance. Labels are bounded: no record, no
 // subject, no value.
 func (i *Instance) metrics() *prometheus.Registry {
@@ -117,6 +133,10 @@ func (i *Instance) metrics() *prometheus.Registry {
 			Name: "meridian_policy_faults_total",
 			Help: "Questions that a rule of the policy in force had no answer to; they were denied. The log names the rule.",
 		}, func() float64 { return float64(i.door.PolicyFaults()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "meridian_breakglass_total",
+			Help: "Times that somebody broke the glass to read a record. The log names who; officers review each (meridian breakglass list).",
+		}, func() float64 { return float64(i.door.GlassBroken()) }),
 	)
 	return r
 }

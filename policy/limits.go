@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	"meridian/instance/crm"
 
@@ -22,6 +23,8 @@ type limits struct {
 	judgements *rego.PreparedEvalQuery // for how long
 	judgement  *limit
 	edit       *limit
+	opened     *rego.PreparedEvalQuery // for how long the glass may be broken
+	emergency  *limit
 }
 
 // limit is a function that is asked about each of the limits that are declared.
@@ -39,6 +42,8 @@ func prepareLimits(ctx context.Context, c *ast.Compiler) limits {
 		judgements: prepare("judgements"),
 		judgement:  &limit{prepare("judgement_limits"), prepare("judgement_beyond(input.limit, input.by, input.what)")},
 		edit:       &limit{prepare("edit_limits"), prepare("edit_beyond(input.limit, input.by, input.what)")},
+		opened:     prepare("emergencies"),
+		emergency:  &limit{prepare("emergency_limits"), prepare("emergency_beyond(input.limit, input.by, input.what)")},
 	}
 }
 
@@ -52,11 +57,15 @@ func (t *tracer) limits() {
 	shapes["limit"] = scalar
 	shapes["grant"] = &shape{fields: map[string]*shape{"kind": scalar, "days": scalar, "groups": list, "own": scalar, "roles": list}}
 	shapes["edit"] = &shape{fields: map[string]*shape{"kind": scalar, "subject": scalar}}
-	for _, read := range []string{"judgements", "judgement_limits", "edit_limits"} {
+	shapes["opening"] = &shape{fields: map[string]*shape{"minutes": scalar, "reason": scalar, "open": scalar, "day": scalar}}
+	for _, read := range []string{"judgements", "judgement_limits", "edit_limits", "emergencies", "emergency_limits"} {
 		t.reached[limitsPackage+"."+read] = true
 	}
 	t.entry(limitsPackage+".judgement_beyond", []string{"limit", "subject", "grant"}, shapes)
 	t.entry(limitsPackage+".edit_beyond", []string{"limit", "subject", "edit"}, shapes)
+	if breaks := limitsPackage + ".emergency_beyond"; len(t.compiler.GetRulesExact(ast.MustParseRef(breaks))) > 0 { // a bundle without has no break-glass
+		t.entry(breaks, []string{"limit", "subject", "opening"}, shapes)
+	}
 }
 
 // declared reads a value of the limits.
@@ -156,4 +165,31 @@ func (e *Engine) MayJudge(ctx context.Context, giver crm.Subject, j Judgement) e
 // oversteps a limit.
 func (e *Engine) MayEdit(ctx context.Context, officer crm.Subject, kind string, about crm.SubjectID) error {
 	return e.within(ctx, e.limits.edit, officer, object("kind", ast.StringTerm(kind), "subject", ast.StringTerm(string(about))))
+}
+
+// Opening is what limits are told of a glass that somebody wants to break.
+type Opening struct {
+	Lasts     time.Duration
+	Reason    string
+	Open, Day int // records they hold open, and opened in the last 24 hours
+}
+
+// LongestEmergency is how long the glass may be broken at most.
+func (e *Engine) LongestEmergency(ctx context.Context) (time.Duration, error) {
+	var limit struct {
+		Minutes float64 `json:"longest_minutes"`
+	}
+	if err := e.declared(ctx, e.limits.opened, &limit); err != nil {
+		return 0, err
+	}
+	if limit.Minutes <= 0 {
+		return 0, e.silent()
+	}
+	return time.Duration(limit.Minutes * float64(time.Minute)), nil
+}
+
+// MayBreak refuses to break the glass where that oversteps a limit.
+func (e *Engine) MayBreak(ctx context.Context, who crm.Subject, o Opening) error {
+	return e.within(ctx, e.limits.emergency, who, object("minutes", ast.FloatNumberTerm(o.Lasts.Minutes()),
+		"reason", ast.FloatNumberTerm(float64(utf8.RuneCountInString(o.Reason))), "open", ast.FloatNumberTerm(float64(o.Open)), "day", ast.FloatNumberTerm(float64(o.Day))))
 }

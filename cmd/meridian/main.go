@@ -30,6 +30,7 @@ type cli struct {
 	Share     shareCmd     `cmd:"" help:"Share a record with a colleague or a department."`
 	Withhold  withholdCmd  `cmd:"" help:"Withhold a record from a colleague or a department."`
 	Grants    grantsCmd    `cmd:"" help:"List and end judgements: what was shared and withheld."`
+	Glass     glassCmd     `cmd:"" name:"breakglass" help:"Read one record now, with a reason, when it cannot wait; officers review every time."`
 	Fact      factCmd      `cmd:"" help:"Who is assigned where, the trees, and departments: show, change, reorganise, look ahead."`
 	Policy    policyCmd    `cmd:"" help:"Test, check, show and evaluate the rules."`
 	Audit     auditCmd     `cmd:"" help:"Who looked at what, and proof that the log of it was not rewritten."`

@@ -88,6 +88,7 @@ type clients struct {
 	bundles  policyv1connect.BundleServiceClient
 	impact   policyv1connect.ImpactServiceClient
 	facts    policyv1connect.FactServiceClient
+	glass    policyv1connect.EmergencyServiceClient
 	exchange exchangev1connect.ExchangeServiceClient
 	plugins  pluginv1connect.CatalogServiceClient
 	loads    facadev1connect.LoadServiceClient
@@ -108,6 +109,7 @@ func newClients(base, token string) *clients {
 	c.impact = policyv1connect.NewImpactServiceClient(c.http, c.base, opts)
 	c.facts = policyv1connect.NewFactServiceClient(c.http, c.base, opts)
 	c.exchange = exchangev1connect.NewExchangeServiceClient(c.http, c.base, opts)
+	c.glass = policyv1connect.NewEmergencyServiceClient(c.http, c.base, opts)
 	c.plugins = pluginv1connect.NewCatalogServiceClient(c.http, c.base, opts)
 	c.loads = facadev1connect.NewLoadServiceClient(c.http, c.base, opts)
 	c.instance = fleetv1connect.NewInstanceServiceClient(c.http, c.base, opts)

@@ -47,6 +47,16 @@ func TestVerbs(t *testing.T) {
 					ts.Fatalf("meridian %v: exit code %d", args, code)
 				}
 			},
+			// glass sets GLASS to the id of the glass that was broken last.
+			"glass": func(ts *testscript.TestScript, _ bool, _ []string) {
+				var out bytes.Buffer
+				var list struct{ Emergencies []struct{ ID string } }
+				code := run(t.Context(), []string{"breakglass", "list", "--json", "--as", "officer.a@amer", "--data", data}, &out, ts.Stderr())
+				if err := json.Unmarshal(out.Bytes(), &list); code != 0 || err != nil || len(list.Emergencies) == 0 {
+					ts.Fatalf("exit code %d, %v: %s", code, err, out.String())
+				}
+				ts.Setenv("GLASS", list.Emergencies[0].ID)
+			},
 			// exits CODE meridian ARGS... expects one exit code.
 			"exits": func(ts *testscript.TestScript, neg bool, args []string) {
 				var want int
@@ -116,6 +126,7 @@ policy: {officers: [{subject: officer.a@amer, key_file: officers/officer.a.pem.p
 subjects:
   - {id: rep.west@amer, roles: [rep], clearance: 9, territories: [US-W], segments: [all], departments: [sales]}
   - {id: rep.east@amer, roles: [rep], clearance: 9, territories: [US-NE], segments: [all], departments: [sales]}
+  - {id: manager.east@amer, roles: [manager], clearance: 9, territories: [US-NE], segments: [all], departments: [sales]}
   - {id: officer.a@amer, roles: [officer], departments: [compliance]}
   - {id: officer.b@amer, roles: [officer], departments: [risk]}
   - {id: ops@amer, roles: [ops]}

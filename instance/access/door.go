@@ -40,6 +40,7 @@ type Door struct {
 	receivers *cache[string] // by contract id
 	journal   *journal
 	tried     atomic.Pointer[policy.Engine] // the candidate that was compiled last
+	broken    atomic.Int64                  // glass, since the start
 	holding   chan struct{}                 // holds a token while a batch of writes has changes of facts wait
 }
 

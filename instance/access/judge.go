@@ -60,8 +60,13 @@ func (p *plan) judgeable(ctx context.Context, g crm.Grant) (crm.Record, error) {
 	if !ok {
 		return rec, absent()
 	}
-	if _, ok := may[g.Record]; !ok && (g.Kind == crm.GrantShare || g.Kind == crm.GrantWithhold) {
-		return rec, crm.Errorf(crm.Denied, "you may read this record but not %s it", g.Kind)
+	if g.Kind != crm.GrantShare && g.Kind != crm.GrantWithhold {
+		return rec, nil
+	}
+	// Groups count as far as they may be shared: what a broken glass shows
+	// beyond is not passed on.
+	if rec, ok = may[g.Record]; !ok {
+		return seen[g.Record], crm.Errorf(crm.Denied, "you may read this record but not %s it", g.Kind)
 	}
 	return rec, nil
 }

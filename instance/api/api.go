@@ -75,7 +75,7 @@ func services() []string {
 	return []string{
 		recordv1connect.RecordServiceName, schemav1connect.SchemaServiceName, feedv1connect.FeedServiceName,
 		exchangev1connect.ExchangeServiceName, policyv1connect.PolicyServiceName, policyv1connect.AuditServiceName, policyv1connect.ImpactServiceName,
-		policyv1connect.BundleServiceName, policyv1connect.FactServiceName, pluginv1connect.CatalogServiceName,
+		policyv1connect.BundleServiceName, policyv1connect.FactServiceName, policyv1connect.EmergencyServiceName, pluginv1connect.CatalogServiceName,
 		facadev1connect.LoadServiceName, fleetv1connect.InstanceServiceName,
 	}
 }
@@ -113,6 +113,7 @@ func (s *server) mountRPC() {
 	mount(policyv1connect.NewImpactServiceHandler(impacts{s}, guarded))
 	mount(policyv1connect.NewBundleServiceHandler(bundles{s}, guarded))
 	mount(policyv1connect.NewFactServiceHandler(facts{s}, guarded))
+	mount(policyv1connect.NewEmergencyServiceHandler(emergencies{s}, guarded))
 	mount(pluginv1connect.NewCatalogServiceHandler(catalog{s}, guarded))
 	mount(facadev1connect.NewLoadServiceHandler(loads{s}, guarded))
 	mount(fleetv1connect.NewInstanceServiceHandler(fleet{s}, guarded))

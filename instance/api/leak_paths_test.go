@@ -149,6 +149,7 @@ const (
 	auditService  = "/meridian.policy.v1.AuditService/"
 	impactService = "/meridian.policy.v1.ImpactService/"
 	factService   = "/meridian.policy.v1.FactService/"
+	glassService  = "/meridian.policy.v1.EmergencyService/"
 	loadService   = "/meridian.facade.v1.LoadService/"
 )
 
@@ -167,7 +168,7 @@ func empty(procedure string) way { return calls(rpc(procedure, object{})) }
 // here fails the test.
 func ways() map[string]way {
 	out := map[string]way{}
-	for _, part := range []map[string]way{recordWays(), policyWays(), bundleWays(), restWays(), loadWays(), otherWays()} {
+	for _, part := range []map[string]way{recordWays(), policyWays(), glassWays(), bundleWays(), restWays(), loadWays(), otherWays()} {
 		for path, w := range part {
 			out[path] = w
 		}
@@ -326,7 +327,7 @@ func createProbes(l *leakWorld, s *scenario, a *aim) []probe {
 
 // reader tells whether the subject cannot create at the targets' place.
 func (s *scenario) reader() bool {
-	return s.ground == "relationship" || s.ground == "agreement" || s.ground == "share" || s.cond == denied
+	return s.ground == "relationship" || s.ground == "agreement" || s.ground == "share" || s.ground == "emergency" || s.cond == denied
 }
 
 // anyAccount is an account that the subject may refer to.

@@ -81,3 +81,34 @@ func policyWays() map[string]way {
 		}},
 	}
 }
+
+// glassWays break no glass that would break: what is opened so is told to who
+// opens it, and is meant to be. Where something closes the target all the same
+// it must look as if it were not there.
+func glassWays() map[string]way {
+	return map[string]way{
+		glassService + "BreakGlass": {false, func(l *leakWorld, s *scenario, a *aim) []probe {
+			opens := func(record, reason string) probe {
+				return rpc(glassService+"BreakGlass", object{"entity": a.entity, "record": record, "reason": reason})
+			}
+			key := l.defs[a.entity].Key + ":" + a.key
+			out := []probe{opens(string(a.id), "no"), opens(key, "no")}
+			if s.ground != "emergency" || s.cond == walled || s.cond == areaWalled || s.cond == withheld {
+				out = append(out, opens(string(a.id), "the matrix asks"), opens(key, "the matrix asks"))
+			}
+			return out
+		}},
+		glassService + "ListEmergencies": {false, func(_ *leakWorld, s *scenario, _ *aim) []probe {
+			if s.ground == "emergency" { // their own they may list, with ids
+				return []probe{rpc(glassService+"ListEmergencies", object{"subject": maker}).general()}
+			}
+			return []probe{rpc(glassService+"ListEmergencies", object{}).general(), rpc(glassService+"ListEmergencies", object{"subject": maker}).general()}
+		}},
+		glassService + "EndEmergency": {false, func(_ *leakWorld, _ *scenario, a *aim) []probe {
+			return []probe{rpc(glassService+"EndEmergency", object{"id": a.grant, "reason": "r"})}
+		}},
+		glassService + "ReviewEmergency": {false, func(_ *leakWorld, _ *scenario, a *aim) []probe {
+			return []probe{rpc(glassService+"ReviewEmergency", object{"id": a.grant, "verdict": "justified", "reason": "r"})}
+		}},
+	}
+}

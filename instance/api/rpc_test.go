@@ -186,7 +186,7 @@ func TestGRPC(t *testing.T) {
 		if _, err := h.Check(t.Context(), &healthv1.HealthCheckRequest{Service: "nothing"}); status.Code(err) != codes.NotFound {
 			t.Errorf("%v", err)
 		}
-		if r, err := h.List(t.Context(), &healthv1.HealthListRequest{}); err != nil || len(r.Statuses) != 12 {
+		if r, err := h.List(t.Context(), &healthv1.HealthListRequest{}); err != nil || len(r.Statuses) != 14 {
 			t.Errorf("%v %v", r, err)
 		}
 		watch, err := h.Watch(t.Context(), &healthv1.HealthCheckRequest{})

@@ -33,7 +33,7 @@ var besideTheDoor = strings.Fields(`
 	EnqueueBoundaries ForgetKeys Changes Head TrimOutbox OfAccount Moment EgressHoldings LockStream StoreEnvelopes Unsent Acknowledge Lazy FailStream
 	StreamsOut AddRepair NextRepair Disclosed Ledger Inbox MoveInbox FailInbox Inboxes HeldSince StreamsIn OpenGap CloseGaps SettleGaps ClaimGaps Park
 	Unpark ParkedIn HasParked Lead Relay Restored MoveRelay Backlog Served SaveServed HeldAfter HomeAfter Live AddDue TakeDue BeginLoad FindLoad Loads
-	FinishLoad AdvanceLoad LoadRejects
+	FinishLoad AdvanceLoad LoadRejects BreakGlass Emergencies Emergency EmergenciesWaiting EmergencyReads ReviewEmergency
 `)
 
 // TestOneDoor: no package but instance/access calls what reads or writes

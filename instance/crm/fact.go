@@ -64,6 +64,9 @@ type GrantKind string
 const (
 	GrantShare    GrantKind = "share"
 	GrantWithhold GrantKind = "withhold"
+	// GrantEmergency is no judgement about others: its giver broke the glass to
+	// read the record themselves.
+	GrantEmergency GrantKind = "emergency"
 )
 
 // Grant is one employee's judgement about one record: share it with, or

@@ -37,6 +37,8 @@ var appGrants = map[string]string{
 	"meridian.definition":        "select",
 	"meridian.egress":            "select insert",
 	"meridian.egress_holding":    "select insert update",
+	"meridian.emergency":         "select insert",
+	"meridian.emergency_review":  "select insert",
 	"meridian.exchange_contract": "select insert update",
 	"meridian.exchange_due":      "select insert update delete",
 	"meridian.exchange_envelope": "select insert delete",

@@ -2,9 +2,10 @@
 #
 # One sentence: a record opens by (territory AND segment AND clearance), OR by a
 # department relationship, OR by an agreement about the account or about its
-# area, OR by a colleague's share; any wall or withhold wins, and nothing leaves
-# for a jurisdiction that is not agreed. The sentence holds on every path: list, get, count, history, watch,
-# write and exchange with other instances.
+# area, OR by a colleague's share, OR by breaking the glass for an hour; any wall
+# or withhold wins, and nothing leaves for a jurisdiction that is not agreed. The
+# sentence holds on every path: list, get, count, history, watch, write and
+# exchange with other instances.
 #
 # How to read and change it
 #
@@ -42,6 +43,7 @@ grounds := {
 	"agreement": {"effect": "opens", "fact": "agreement", "text": "an agreement in force opens the account to the subject's department"},
 	"area": {"effect": "opens", "fact": "area", "text": "an agreement in force opens the area the record lies in to the subject's department"},
 	"share": {"effect": "opens", "fact": "grant", "text": "a colleague shared the record with the subject"},
+	"emergency": {"effect": "opens", "fact": "grant", "text": "the subject broke the glass to read this record for a while"},
 	"wall": {"effect": "closes", "fact": "agreement", "text": "an agreement in force walls the account off from the subject's department"},
 	"area_wall": {"effect": "closes", "fact": "area", "text": "an agreement in force walls the area the record lies in off from the subject's department"},
 	"withhold": {"effect": "closes", "fact": "grant", "text": "a colleague withheld the record from the subject"},

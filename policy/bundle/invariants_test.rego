@@ -20,6 +20,7 @@ test_keepers_read_no_customer if {
 		not rules.load(ask, cases.record, cases.now)
 		not rules.agreement(ask, cases.record, cases.agreement, cases.now)
 		not rules.share(ask, cases.record, object.union(cases.grant, {"key": "s:rep.west@amer"}), cases.now)
+		not rules.emergency(ask, cases.record, object.union(cases.glass, {"key": "s:rep.west@amer"}), cases.now)
 	}
 }
 

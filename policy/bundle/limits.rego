@@ -1,6 +1,7 @@
 # Limits of what people may say about access, beside what they may see. Judgements
 # are what employees say about one record: share it, withhold it. Edits are what
-# officers say about people, trees and departments.
+# officers say about people, trees and departments. Emergencies are what people
+# open to themselves for a while.
 #
 # Each limit has a name, with the field at fault and the words that people read,
 # and a function that says yes when it is overstepped. What oversteps none may be
@@ -55,4 +56,46 @@ edit_limits := {"own": {"field": "subject", "text": "nobody decides about their 
 edit_beyond(limit, officer, edit) if {
 	limit == "own"
 	edit.subject == officer.id
+}
+
+# Breaking the glass: for how long at most, how many records one person may hold
+# open at once and open in a day, and how many characters a reason has at least.
+emergencies := {"longest_minutes": 60, "open_at_once": 5, "in_a_day": 20, "reason": 10}
+
+emergency_limits := {
+	"person": {"field": "", "text": "only a person breaks the glass"},
+	"long": {"field": "for", "text": "the glass is broken for an hour at most; who still needs the record then breaks it again"},
+	"reason": {"field": "reason", "text": "say in a sentence why it cannot wait; an officer reads it"},
+	"open": {"field": "", "text": "you hold as many records open as one may; end one first (meridian breakglass list)"},
+	"day": {"field": "", "text": "you have opened as many records today as one may; ask an officer for an agreement"},
+}
+
+# The limits that breaking the glass oversteps.
+#
+#   person   who breaks it
+#   opening  minutes it would hold, reason (its length in characters), open and
+#            day: the records they hold open now and opened in the last 24 hours
+emergency_beyond(limit, person, _) if {
+	limit == "person"
+	person.kind != "person"
+}
+
+emergency_beyond(limit, _, opening) if {
+	limit == "long"
+	opening.minutes > emergencies.longest_minutes
+}
+
+emergency_beyond(limit, _, opening) if {
+	limit == "reason"
+	opening.reason < emergencies.reason
+}
+
+emergency_beyond(limit, _, opening) if {
+	limit == "open"
+	opening.open >= emergencies.open_at_once
+}
+
+emergency_beyond(limit, _, opening) if {
+	limit == "day"
+	opening.day >= emergencies.in_a_day
 }

@@ -37,3 +37,17 @@ test_officers_record_facts_about_others if {
 	edited("") == set()
 	edited("officer.a@amer") == {"own"}
 }
+
+broken(who, change) := {limit |
+	some limit, _ in limits.emergency_limits
+	limits.emergency_beyond(limit, who, object.union({"minutes": 60, "reason": 10, "open": 4, "day": 19}, change))
+}
+
+test_glass_is_broken_within_limits if {
+	broken(rep, {}) == set()
+	broken(rep, {"minutes": 61}) == {"long"}
+	broken(rep, {"reason": 9}) == {"reason"}
+	broken(rep, {"open": 5}) == {"open"}
+	broken(rep, {"day": 20}) == {"day"}
+	broken(object.union(rep, {"kind": "service"}), {}) == {"person"}
+}

@@ -300,6 +300,34 @@ test_withhold_closes_to_whom_it_names if {
 	not rules.share(ask(banker, "read"), record, kept, now)
 }
 
+# Break-glass ----------------------------------------------------------------------
+
+chief := object.union(banker, {"roles": ["manager"]})
+
+glass := object.union(grant, {"kind": "emergency", "groups": []})
+
+test_emergency_is_read_by_who_broke_the_glass if {
+	rules.emergency(ask(chief, "read"), record, glass, now)
+	rules.emergency_reveals(ask(chief, "read"), record, glass, now, "personal")
+	not rules.emergency(ask(object.union(chief, {"keys": ["s:another"]}), "read"), record, glass, now)
+	not rules.emergency(ask(banker, "read"), record, glass, now) # who may not break it any more
+	not rules.emergency(ask(chief, "read"), record, grant, now)
+	not rules.share(ask(chief, "read"), record, glass, now)
+}
+
+test_emergency_is_for_reading_alone if {
+	every action in ["create", "update", "delete", "share", "withhold", "publish"] {
+		not rules.emergency(ask(chief, action), record, glass, now)
+	}
+}
+
+test_emergency_is_about_one_record if not rules.emergency(ask(chief, "read"), object.union(record, {"id": "another"}), glass, now)
+
+test_emergency_ends if {
+	not rules.emergency(ask(chief, "read"), record, glass, glass.valid_to)
+	not rules.emergency(ask(chief, "read"), record, object.union(glass, {"suspended": true}), now)
+}
+
 # Exchange -------------------------------------------------------------------------
 
 german := object.union(record, {"territory": "DE", "jurisdiction": "DE"})

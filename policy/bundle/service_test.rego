@@ -37,6 +37,17 @@ test_only_officers_compare_policies_and_ask_about_the_past if {
 	}
 }
 
+test_managers_break_the_glass_and_officers_review_it if {
+	service.permit(with_role("manager"), "breakglass")
+	every role in ["officer", "ops", "integrator", "loader", "rep", "reader"] {
+		not service.permit(with_role(role), "breakglass")
+	}
+	service.permit(with_role("officer"), "breakglass.review")
+	every role in ["manager", "ops", "integrator", "loader", "rep", "reader"] {
+		not service.permit(with_role(role), "breakglass.review")
+	}
+}
+
 test_operators_and_integrators_see_the_machinery if {
 	every p in ["exchange.read", "plugin.read", "load.read", "instance.read"] {
 		every role in ["ops", "integrator", "officer"] {
