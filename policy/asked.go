@@ -111,8 +111,8 @@ func (q *asked) residual(ctx context.Context, g ground, f *function, fact known,
 // under `not`, cancellation among them: half an evaluation could say more than
 // the whole.
 func interrupted(ctx context.Context, err error) error {
-	if err == nil {
-		return context.Cause(ctx)
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
 	}
 	return err
 }

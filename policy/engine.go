@@ -85,7 +85,7 @@ func compile(ctx context.Context, b *Bundle, defs []crm.Definition) (e *Engine, 
 	c.Compile(b.rules())
 	if c.Failed() {
 		for _, err := range c.Errors {
-			problems = append(problems, err.Error())
+			problems = append(problems, plainly(err))
 		}
 		return nil, problems
 	}

@@ -98,7 +98,7 @@ type tracer struct {
 }
 
 func (t *tracer) problem(at *ast.Location, format string, args ...any) {
-	p := fmt.Sprintf(format, args...)
+	p := made.ReplaceAllString(fmt.Sprintf(format, args...), "_")
 	if at != nil {
 		p = fmt.Sprintf("%s:%d: %s", at.File, at.Row, p)
 	}
