@@ -24,7 +24,7 @@ func (glassCmd) Help() string {
 The instance logs it before you read, warns its operators and puts an item before an officer, who sees what you read. A wall, a withhold or a denial
 stays closed: the answer is then "not found", as for what is not there. Put no customer's data into the reason.
 
-  meridian breakglass open account source_id:EOAN.DE --reason "outage, the customer waits" --ticket INC-7 --for 30m --as manager.us@amer
+  meridian breakglass open account source_id:GOOS.TO --reason "outage, the customer waits" --ticket INC-7 --for 30m --as manager.us@amer
   meridian breakglass list --open --as officer.a@amer
   meridian breakglass end 0192f3c0-... --reason "solved" --as manager.us@amer
   meridian breakglass review 0192f3c0-... --verdict justified --reason "the call is on record" --as officer.a@amer`
@@ -127,7 +127,7 @@ func (r remote) emergencies(out output, list ...*policyv1.Emergency) error {
 	t.print(out.Stdout, "no broken glass")
 	for _, e := range list {
 		for _, d := range e.GetReads() {
-			fmt.Fprintf(out.Stdout, "%s  read %s: %s of %s under %s, execution %s\n", e.GetId(), day(d.GetAt()), d.GetAction(), d.GetEntity(), few(d.GetFacts()), d.GetExecutionId())
+			fmt.Fprintf(out.Stdout, "%s  read %s: %s, execution %s\n", e.GetId(), day(d.GetAt()), d.GetAction(), d.GetExecutionId())
 		}
 	}
 	overdue := 0
