@@ -28,6 +28,8 @@ type engines struct {
 	last   atomic.Pointer[policy.Engine]
 	faults atomic.Int64 // questions that a bundle in force had no answer to
 
+	changing chan struct{} // holds a token while this replica changes what is in force
+
 	mu    sync.Mutex
 	slots map[string]*slot
 	tick  int64
@@ -44,7 +46,7 @@ type slot struct {
 }
 
 func newEngines(s *store.Store, first *policy.Engine, log *slog.Logger) *engines {
-	e := &engines{store: s, log: log, first: first, slots: map[string]*slot{}}
+	e := &engines{store: s, log: log, first: first, slots: map[string]*slot{}, changing: make(chan struct{}, 1)}
 	if first != nil {
 		e.watch(first)
 		ready := make(chan struct{})

@@ -2,7 +2,10 @@ package access
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"strings"
+	"time"
 
 	"meridian/instance/crm"
 	"meridian/instance/store"
@@ -60,7 +63,7 @@ func (d *Door) EditFacts(ctx context.Context, c crm.Caller, edits []store.Edit, 
 			return err
 		}
 		return d.recordFact(ctx, a, func(ctx context.Context, tx *store.Tx) (_ store.Decision, err error) {
-			made, err = tx.Edit(ctx, edits, c.Subject, reason)
+			made, err = a.edit(ctx, tx, edits, reason)
 			return store.Decision{Action: "fact.edit", Facts: edited(edits)}, err
 		})
 	})
@@ -85,6 +88,94 @@ func mayEdit(ctx context.Context, a asking, edits []store.Edit, reason string) e
 		}
 	}
 	return nil
+}
+
+// edit makes edits, unless they give the officer more than they had. What nobody
+// may say about themself nobody brings about either, by moving what they belong
+// to: limits are asked about both alike.
+func (a asking) edit(ctx context.Context, tx *store.Tx, edits []store.Edit, reason string) ([]store.Fact, error) {
+	// now, when each edit begins, and at last
+	moments := []*policy.Moment{nil}
+	for _, at := range append(begins(edits), crm.Forever.AddDate(-1, 0, 0)) {
+		moments = append(moments, &policy.Moment{Valid: at, Recorded: at})
+	}
+	was := make([]crm.Subject, len(moments))
+	for i, at := range moments {
+		var err error
+		if was[i], _, err = tx.SubjectAt(ctx, a.subject.ID, at); err != nil {
+			return nil, err
+		}
+	}
+	made, err := tx.Edit(ctx, edits, a.subject.ID, reason)
+	if err != nil {
+		return nil, err
+	}
+	for i, at := range moments {
+		is, _, err := tx.SubjectAt(ctx, a.subject.ID, at)
+		if err != nil {
+			return nil, err
+		}
+		if !widened(was[i], is) {
+			continue
+		}
+		if err := a.engine.MayEdit(ctx, a.subject, "subject", a.subject.ID); err != nil {
+			if e, ok := errors.AsType[*crm.Error](err); ok {
+				e.Msg, e.Field = "these changes give more access to you, too: "+e.Msg, "edits"
+			}
+			return nil, err
+		}
+	}
+	return made, nil
+}
+
+// begins are the times to come at which edits begin, each once.
+func begins(edits []store.Edit) (out []time.Time) {
+	for _, e := range edits {
+		if e.From.After(time.Now()) && !slices.ContainsFunc(out, e.From.Equal) {
+			out = append(out, e.From)
+		}
+	}
+	return out
+}
+
+// widened says that a subject is something that it was not, or is no longer
+// under something that closes.
+func widened(was, is crm.Subject) bool {
+	more := func(was, is []string) bool { return len(missing(is, was)) > 0 }
+	acts := func(s crm.Subject) (out []string) {
+		for _, r := range s.Relationships {
+			for _, action := range r.Actions {
+				out = append(out, r.Department+" "+action)
+			}
+		}
+		return out
+	}
+	if is.Clearance > was.Clearance || is.AllSegments && !was.AllSegments || more(was.Roles, is.Roles) || more(was.Keys, is.Keys) ||
+		more(was.Territories, is.Territories) || more(was.Segments, is.Segments) || more(acts(was), acts(is)) {
+		return true
+	}
+	before, after := areasOf(was), areasOf(is)
+	for id, b := range after {
+		if a := before[id]; b.Effect == crm.EffectOpen && (a.ID == "" || more(a.Territories, b.Territories) || more(a.Segments, b.Segments)) {
+			return true
+		}
+	}
+	for id, a := range before {
+		if b := after[id]; a.Effect != crm.EffectOpen && (b.ID == "" || more(b.Territories, a.Territories) || more(b.Segments, a.Segments)) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(was.Denials, func(a crm.Denial) bool {
+		return !slices.ContainsFunc(is.Denials, func(b crm.Denial) bool { return a.ID == b.ID && !more(b.Territories, a.Territories) })
+	})
+}
+
+func areasOf(s crm.Subject) map[string]crm.Area {
+	out := make(map[string]crm.Area, len(s.Areas))
+	for _, a := range s.Areas {
+		out[a.ID] = a
+	}
+	return out
 }
 
 // edited points to the facts that edits are about.

@@ -2,6 +2,7 @@ package access
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
@@ -36,12 +37,28 @@ func (d *Door) CreateAgreement(ctx context.Context, c crm.Caller, g crm.Agreemen
 		if err != nil {
 			return err
 		}
+		if err := a.mayAgree(ctx, g, crm.EffectOpen); err != nil {
+			return err
+		}
 		return d.recordFact(ctx, a, func(ctx context.Context, tx *store.Tx) (store.Decision, error) {
 			created, err = tx.AddAgreement(ctx, g)
 			return store.Decision{Action: "agreement.create", Entity: accountEntity, Records: agreedOn(g), Facts: []string{created.ID}}, err
 		})
 	})
 	return created, err
+}
+
+// mayAgree refuses to open by g what policy does not let the officer open to
+// themself: with an effect of open as it begins, of a wall as it ends.
+func (a asking) mayAgree(ctx context.Context, g crm.Agreement, opens crm.Effect) error {
+	if g.Effect != opens || !slices.Contains(a.subject.Departments, g.Department) {
+		return nil
+	}
+	err := a.engine.MayEdit(ctx, a.subject, "subject", a.subject.ID)
+	if e, ok := errors.AsType[*crm.Error](err); ok {
+		e.Msg, e.Field = "you are of department "+g.Department+": "+e.Msg, "department"
+	}
+	return err
 }
 
 // EndAgreement ends an agreement now. What it said until now stays recorded.
@@ -52,7 +69,9 @@ func (d *Door) EndAgreement(ctx context.Context, c crm.Caller, id, reason string
 			return absent()
 		}
 		return d.recordFact(ctx, a, func(ctx context.Context, tx *store.Tx) (_ store.Decision, err error) {
-			ended, err = tx.EndAgreement(ctx, id, c.Subject, reason)
+			if ended, err = tx.EndAgreement(ctx, id, c.Subject, reason); err == nil {
+				err = a.mayAgree(ctx, ended, crm.EffectWall)
+			}
 			return store.Decision{Action: "agreement.end", Entity: accountEntity, Records: agreedOn(ended), Facts: []string{id}}, err
 		})
 	})

@@ -192,6 +192,13 @@ func (d *Door) signs(ctx context.Context, c crm.Caller, permission string, purpo
 // at that moment, and logs it in its transaction. A refusal is logged too.
 func (d *Door) official(ctx context.Context, c crm.Caller, permission string, change func(context.Context, asking, *store.Tx) (store.Decision, error)) error {
 	err := d.permitted(ctx, c, permission, func(ctx context.Context, a asking) error {
+		// Here first, without a connection: who holds the lock needs another one.
+		select {
+		case d.engines.changing <- struct{}{}:
+			defer func() { <-d.engines.changing }()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 		return d.recordFact(ctx, a, func(ctx context.Context, tx *store.Tx) (store.Decision, error) {
 			if err := tx.LockPolicy(ctx); err != nil {
 				return store.Decision{}, err

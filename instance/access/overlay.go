@@ -75,11 +75,13 @@ func (d *Door) denial(ctx context.Context, n signed.Denial) (row store.Denial, e
 }
 
 // EndDenial ends a denial before its time, which opens: it takes a signature
-// as well.
+// as well, and not of whom alone it closes out.
 func (d *Door) EndDenial(ctx context.Context, c crm.Caller, id, reason string, s Signed) (store.Denial, error) {
 	var ended store.Denial
 	err := d.signs(ctx, c, "policy.deny", signed.EndDeny, signed.Digest(id+"\n"+reason), s, func(ctx context.Context, tx *store.Tx, _ verified) (_ store.Decision, err error) {
-		ended, err = tx.EndDenial(ctx, id, c.Subject, reason)
+		if ended, err = tx.EndDenial(ctx, id, c.Subject, reason); err == nil && ended.Subject == c.Subject {
+			err = crm.Errorf(crm.Denied, "the denial is about you; another officer ends it")
+		}
 		return store.Decision{Action: "policy.deny.end", Facts: []string{id}}, err
 	})
 	return ended, err

@@ -18,7 +18,8 @@ import (
 // officers are people with keys at amer: a and c of legal, b of credit.
 type officers struct {
 	*world
-	keys map[string]ed25519.PrivateKey
+	keys    map[string]ed25519.PrivateKey
+	trusted []store.TrustedKey // by the operator
 }
 
 func newOfficers(t *testing.T) *officers {
@@ -31,19 +32,24 @@ func newOfficers(t *testing.T) *officers {
 	}
 	o.reconcile()
 	o.put(policy.Embedded())
-	var trusted []store.TrustedKey
 	for _, name := range []string{"a", "b", "c"} {
 		public, private, err := ed25519.GenerateKey(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		o.keys[name] = private
-		trusted = append(trusted, store.TrustedKey{ID: signed.KeyID(public), Subject: subject(name), Public: public, Until: crm.Forever})
+		o.trusted = append(o.trusted, store.TrustedKey{ID: signed.KeyID(public), Subject: subject(name), Public: public, Until: crm.Forever})
 	}
-	if err := o.store.TrustKeys(t.Context(), trusted); err != nil {
-		t.Fatal(err)
-	}
+	o.trust()
 	return o
+}
+
+// trust does what a start does with the operator's keys.
+func (o *officers) trust() {
+	o.t.Helper()
+	if err := o.store.TrustKeys(o.t.Context(), o.trusted); err != nil {
+		o.t.Fatal(err)
+	}
 }
 
 func subject(name string) crm.SubjectID { return crm.SubjectID("officer." + name + "@amer") }

@@ -47,7 +47,7 @@ func (d *Door) Reorganise(ctx context.Context, c crm.Caller, edits []store.Edit,
 			return d.store.LogDecisions(ctx, []store.Decision{decision})
 		}
 		return d.recordFact(ctx, a, func(ctx context.Context, tx *store.Tx) (_ store.Decision, err error) {
-			out.Facts, err = tx.Edit(ctx, edits, c.Subject, reason)
+			out.Facts, err = a.edit(ctx, tx, edits, reason)
 			out.Applied = err == nil
 			return store.Decision{Action: "fact.reorganise", Facts: edited(edits)}, err
 		})
@@ -101,7 +101,7 @@ func (d *Door) foresee(ctx context.Context, a asking, edits []store.Edit, reason
 			return err
 		}
 		var err error
-		if out.Facts, err = tx.Edit(ctx, edits, a.subject.ID, reason); err != nil {
+		if out.Facts, err = a.edit(ctx, tx, edits, reason); err != nil {
 			return err
 		}
 		for i, s := range all {

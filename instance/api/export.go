@@ -109,7 +109,7 @@ func (c *call) csv() func(*bytes.Buffer, []crm.Record) error {
 			heading = nil
 		}
 		for _, r := range records {
-			cells := []string{string(r.ID), strconv.FormatInt(r.Version, 10), r.Home, r.Territory, r.Segment, r.Department, r.Owner}
+			cells := []string{string(r.ID), strconv.FormatInt(r.Version, 10), plain(r.Home), plain(r.Territory), plain(r.Segment), plain(r.Department), plain(r.Owner)}
 			for _, f := range c.def.Fields {
 				cells = append(cells, cell(r.Fields[f.Name]))
 			}
@@ -132,6 +132,11 @@ func cell(v crm.Value) string {
 	default:
 		return text
 	}
+	return plain(text)
+}
+
+// plain is a text that no spreadsheet takes for a formula.
+func plain(text string) string {
 	if text != "" && strings.ContainsRune("=+-@\t\r", rune(text[0])) {
 		return "'" + text
 	}

@@ -12,7 +12,7 @@ import (
 type TrustedKey struct {
 	ID         string
 	Subject    crm.SubjectID
-	Department string // the subject's own if empty
+	Department string // the one it is declared in if empty
 	Public     []byte
 	Until      time.Time
 }
@@ -28,7 +28,10 @@ func (s *Store) TrustKeys(ctx context.Context, keys []TrustedKey) error {
 		for i, k := range keys {
 			ids[i] = k.ID
 			if k.Department == "" {
-				if err := t.tx.QueryRow(ctx, `select coalesce(min(node collate "C"), '') from fact.assignment_now where subject = $1 and tree = 'department'`,
+				// As declared: officers edit assignments, and would choose whose second
+				// signature counts.
+				if err := t.tx.QueryRow(ctx, `select coalesce(min((key ->> 2) collate "C"), '') from meridian.declared
+					where kind = 'assignment' and key ->> 0 = $1 and key ->> 1 = 'department'`,
 					string(k.Subject)).Scan(&k.Department); err != nil {
 					return pgErr(err, "look up an officer's department")
 				}
