@@ -24,8 +24,12 @@ func (e *Engine) rehearse(ctx context.Context) (problems []string) {
 		}
 		_, err := e.filter(ctx, s, a, entity, []string{"core", "commercial"})
 		if endless = errors.Is(err, context.DeadlineExceeded); endless {
-			err = fmt.Errorf("%w: the rules take longer than %s to become a filter; look for functions with several alternatives "+
-				"that call one another, and use `in` with a list instead", err, evaluateAtMost)
+			long := fmt.Errorf("the rules take longer than %s to become a filter; look for functions with several alternatives "+
+				"that call one another, and use `in` with a list instead", evaluateAtMost)
+			if at, ok := errors.AsType[*groundError](err); ok {
+				long = &groundError{at.ground, long}
+			}
+			err = long
 		}
 		if err != nil && !slices.Contains(problems, err.Error()) {
 			problems = append(problems, err.Error())

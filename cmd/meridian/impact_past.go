@@ -84,6 +84,6 @@ func (p policyPastCmd) record(ctx context.Context, c *clients, out output) error
 		}
 	}
 	t.print(out.Stdout, "nobody could see it")
-	fmt.Fprintf(out.Stdout, "version %d, bundle %s\n", resp.GetVersion(), resp.GetBundle())
+	fmt.Fprintf(out.Stdout, "record %s, version %d, bundle %s\n", resp.GetId(), resp.GetVersion(), resp.GetBundle())
 	return nil
 }

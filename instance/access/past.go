@@ -21,6 +21,7 @@ type PastSight struct {
 
 // PastViewers is who could see a record at a moment.
 type PastViewers struct {
+	Record  crm.RecordID
 	Viewers []Viewer
 	Version int64 // of the record, then
 	Bundle  string
@@ -128,7 +129,7 @@ func (d *Door) pastViewers(ctx context.Context, def crm.Definition, id crm.Recor
 	if !there {
 		return PastViewers{}, absent()
 	}
-	out := PastViewers{Version: rec.Version}
+	out := PastViewers{Record: id, Version: rec.Version}
 	q := question{def: def, rec: rec, now: at.Valid}
 	if q.facts, err = d.store.FactsAboutAt(ctx, id, rec.Account, &at); err != nil {
 		return PastViewers{}, err

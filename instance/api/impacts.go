@@ -103,7 +103,7 @@ func (s impacts) PastRecord(ctx context.Context, req *policyv1.PastRecordRequest
 	if err != nil {
 		return nil, err
 	}
-	return &policyv1.PastRecordResponse{Viewers: protoViewers(past.Viewers), Bundle: past.Bundle, Version: past.Version}, nil
+	return &policyv1.PastRecordResponse{Viewers: protoViewers(past.Viewers), Bundle: past.Bundle, Version: past.Version, Id: string(past.Record)}, nil
 }
 
 func (s impacts) Replay(ctx context.Context, req *policyv1.ReplayRequest, stream *connect.ServerStream[policyv1.ReplayResponse]) error {

@@ -1130,7 +1130,8 @@ type PastRecordResponse struct {
 	Viewers []*Viewer              `protobuf:"bytes,1,rep,name=viewers,proto3" json:"viewers,omitempty"`
 	Bundle  string                 `protobuf:"bytes,2,opt,name=bundle,proto3" json:"bundle,omitempty"`
 	// The version that was in force then.
-	Version       int64 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	Version       int64  `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	Id            string `protobuf:"bytes,4,opt,name=id,proto3" json:"id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1184,6 +1185,13 @@ func (x *PastRecordResponse) GetVersion() int64 {
 		return x.Version
 	}
 	return 0
+}
+
+func (x *PastRecordResponse) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
 }
 
 type ReplayRequest struct {
@@ -1850,11 +1858,12 @@ const file_meridian_policy_v1_impact_proto_rawDesc = "" +
 	"\x11PastRecordRequest\x12\x16\n" +
 	"\x06entity\x18\x01 \x01(\tR\x06entity\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12*\n" +
-	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"|\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\x8c\x01\n" +
 	"\x12PastRecordResponse\x124\n" +
 	"\aviewers\x18\x01 \x03(\v2\x1a.meridian.policy.v1.ViewerR\aviewers\x12\x16\n" +
 	"\x06bundle\x18\x02 \x01(\tR\x06bundle\x12\x18\n" +
-	"\aversion\x18\x03 \x01(\x03R\aversion\"\xc8\x01\n" +
+	"\aversion\x18\x03 \x01(\x03R\aversion\x12\x0e\n" +
+	"\x02id\x18\x04 \x01(\tR\x02id\"\xc8\x01\n" +
 	"\rReplayRequest\x12;\n" +
 	"\tcandidate\x18\x01 \x01(\v2\x1d.meridian.policy.v1.CandidateR\tcandidate\x120\n" +
 	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
