@@ -139,7 +139,7 @@ func (m *matrix) ordered(t *testing.T) {
 	var asked []*standing
 	for _, s := range m.scenarios {
 		for _, entity := range m.entities {
-			if s.targets[entity] == nil || impossible(s.ground, m.defs[entity], s.cond) != "" {
+			if s.targets[entity] == nil || impossible(s.ground, m.defs[entity], s.cond) != "" || m.everybodys(entity) {
 				continue
 			}
 			asked = append(asked, m.questionsAcross(s, entity)...)
@@ -193,6 +193,12 @@ func (m *matrix) questionsAcross(s *scenario, entity string) (out []*standing) {
 	return out
 }
 
+// everybodys tells of the catalogue: what is hidden there from the subject of
+// one scenario is open to those of the others, who may notice that it changed.
+func (m *matrix) everybodys(entity string) bool {
+	return m.defs[entity].Governed == crm.GovernedCatalogue
+}
+
 // shuffle changes what subjects may not see, and answers how to take it back.
 func (m *matrix) shuffle(t *testing.T) (undo func()) {
 	t.Helper()
@@ -211,7 +217,7 @@ func (m *matrix) shuffle(t *testing.T) (undo func()) {
 	for _, s := range m.scenarios {
 		open, partial := s.reads()
 		for entity, target := range s.targets {
-			if open || impossible(s.ground, m.defs[entity], s.cond) != "" {
+			if open || impossible(s.ground, m.defs[entity], s.cond) != "" || m.everybodys(entity) {
 				continue
 			}
 			if !partial { // over all decoys, or before them
