@@ -249,3 +249,48 @@ func TestGlassHasLimits(t *testing.T) {
 		t.Error("who may not break the glass any more still reads")
 	}
 }
+
+// TestGlassIsNotPassedOn: who may share the core of a record and broke the
+// glass for the rest shares the core and no more.
+func TestGlassIsNotPassedOn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.alter("analyst@amer", func(s *store.SubjectFact) { s.Roles = []string{"manager"} })
+	rec := w.ok(w.door.Create(t.Context(), caller("rep.west@amer"), access.CreateRequest{Entity: "account", Rows: []access.NewRow{
+		{Fields: w.accountFields("WA", "Utilities"), Department: "west-sales", Sensitivity: 2}}}))
+	rec.Entity = "account"
+	if got := w.ok(w.get("analyst@amer", rec)); got.Shows("commercial") {
+		t.Fatalf("shown anyway: %+v", got)
+	}
+	if _, err := w.breaks("analyst@amer", rec, 0); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.ok(w.get("analyst@amer", rec)); !got.Shows("commercial") {
+		t.Fatalf("not shown: %+v", got)
+	}
+	share := crm.Grant{Entity: "account", Record: rec.ID, Kind: crm.GrantShare, Key: "s:lawyer@amer", Groups: []string{"core", "commercial"}, Reason: "look"}
+	_, err := w.door.Judge(t.Context(), w.called("analyst@amer"), share)
+	wantKind(t, err, crm.Denied, "groups")
+	share.Groups = []string{"core"}
+	w.judge("analyst@amer", share)
+}
+
+// TestOverdueReview: a week without a review is told.
+func TestOverdueReview(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	if _, err := w.breaks(chief, w.secret(), 0); err != nil {
+		t.Fatal(err)
+	}
+	w.sql(`alter table meridian.emergency disable trigger append_only;
+		update fact."grant" set valid_from = valid_from - interval '8 days', valid_to = valid_to - interval '8 days' where kind = 'emergency';
+		update meridian.emergency set at = at - interval '8 days';
+		alter table meridian.emergency enable trigger append_only`)
+	list, err := w.door.Emergencies(t.Context(), w.called("officer.a@amer"), store.EmergencyQuery{})
+	if err != nil || len(list) != 1 || !list[0].Overdue() || list[0].Open() {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if waiting, overdue, err := w.store.EmergenciesWaiting(t.Context()); err != nil || waiting != 1 || overdue != 1 {
+		t.Errorf("%d wait, %d for long, %v", waiting, overdue, err)
+	}
+}
