@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"meridian/instance/store/schema"
 	"meridian/policy"
 )
 
@@ -70,7 +71,7 @@ func holdExample(t *testing.T, files map[string]string) {
 	if paths, err := policy.Unformatted(b); err != nil || len(paths) > 0 {
 		t.Errorf("not formatted: %v, %v", paths, err)
 	}
-	for _, p := range policy.Check(t.Context(), b) {
+	for _, p := range policy.Check(t.Context(), b, schema.Common()...) {
 		t.Errorf("check: %s", p)
 	}
 	results, unseen, err := policy.Cover(t.Context(), b)
