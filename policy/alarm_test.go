@@ -98,3 +98,15 @@ func TestHostilePoliciesAreRefused(t *testing.T) {
 		t.Errorf("ten megabytes of data: %v", err)
 	}
 }
+
+// TestRulesThatMultiply: a rule whose alternatives double with every function
+// ends the check with its first filter; there are hundreds.
+func TestRulesThatMultiply(t *testing.T) {
+	rules := "f0(record) if record.home == \"a\"\n"
+	for i := range 16 {
+		for _, column := range []string{"owner", "home"} {
+			rules += fmt.Sprintf("\nf%d(record) if {\n\tf%d(record)\n\trecord.%s == \"x%d\"\n}\n", i+1, i, column, i)
+		}
+	}
+	expectProblem(t, "doubling", oneGround("f16(record)", `fact.department == "a"`, rules), "take longer than")
+}
