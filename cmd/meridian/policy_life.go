@@ -225,7 +225,7 @@ func printReport(w io.Writer, r *policyv1.Report) {
 		if len(c.GetProblems()) > 0 {
 			state = "FAIL"
 		}
-		fmt.Fprintf(w, "  %s  %-9s %s\n", state, c.GetName(), c.GetDetail())
+		fmt.Fprintf(w, "  %s  %-9s %s\n", state, c.GetName(), strings.ReplaceAll(c.GetDetail(), "\n", "\n                  "))
 		for _, p := range c.GetProblems() {
 			fmt.Fprintf(w, "        %s\n", printable(p))
 		}

@@ -12,7 +12,8 @@ import (
 )
 
 // Propose asks a second officer to put a bundle in force: it is examined whole,
-// on this instance's records, and kept only if nothing is found.
+// on this instance's records, compared with what is in force for everybody, and
+// kept only if nothing is found.
 func (d *Door) Propose(ctx context.Context, c crm.Caller, files map[string]string, note string, s Signed) (store.Proposal, error) {
 	if err := d.Permit(ctx, c, "policy.propose"); err != nil {
 		return store.Proposal{}, err
@@ -32,6 +33,9 @@ func (d *Door) Propose(ctx context.Context, c crm.Caller, files map[string]strin
 		return store.Proposal{}, err
 	}
 	if err := report.refusal(); err != nil {
+		return store.Proposal{}, err
+	}
+	if err := d.impacted(ctx, b, &report); err != nil {
 		return store.Proposal{}, err
 	}
 	text, err := json.Marshal(report)

@@ -110,7 +110,7 @@ func (d *Door) examine(ctx context.Context, b *policy.Bundle) (Report, error) {
 		unset[i] = path + " is not formatted: run meridian policy fmt"
 	}
 	r.add("format", "every file in its one form", unset)
-	engine, err := policy.New(ctx, b, d.store.Definitions()...)
+	engine, err := d.candidate(ctx, Candidate{Files: b.Modules()})
 	if err != nil {
 		if e := crm.Public(err); e.Kind == crm.Invalid {
 			r.add("rules", "compiled strictly, and filters made for every word they use", e.Reasons)

@@ -2,6 +2,7 @@ package access_test
 
 import (
 	"crypto/ed25519"
+	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
@@ -315,6 +316,40 @@ func TestProposalsThatAreRefused(t *testing.T) {
 		if _, known, err := o.store.Bundle(t.Context(), b.Digest()); known != (name == "the one in force") || err != nil {
 			t.Errorf("%s: kept: %v, %v", name, known, err)
 		}
+	}
+}
+
+// TestProposalsTellWhatTheyChange: the second officer reads with a proposal who
+// would gain and lose what.
+func TestProposalsTellWhatTheyChange(t *testing.T) {
+	t.Parallel()
+	o := newOfficers(t)
+	o.account("CA", "Energy")
+	files := policy.Embedded().Modules()
+	files["grounds.rego"] = strings.Replace(files["grounds.rego"], "grounds := {", `grounds := {
+	"energy": {"effect": "closes", "text": "energy companies are closed"},`, 1)
+	files["energy.rego"] = "package meridian.rules\n\nenergy(_, record, _) if startswith(record.segment, \"Energy\")\n"
+	files["energy_test.rego"] = `package meridian.energy_test
+
+import data.meridian.rules
+
+test_energy_is_closed if rules.energy({}, {"segment": "Energy/Oil"}, "")
+`
+	files, err := policy.Format(files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := policy.NewBundle(files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var report access.Report
+	if err := json.Unmarshal(o.must(o.propose("a", b)).Report, &report); err != nil {
+		t.Fatal(err)
+	}
+	at := slices.IndexFunc(report.Checks, func(c access.Check) bool { return c.Name == "impact" })
+	if at < 0 || !strings.Contains(report.Checks[at].Detail, "rep.west@amer: account loses 1 of 1") {
+		t.Errorf("%+v", report.Checks)
 	}
 }
 

@@ -1,0 +1,84 @@
+package access
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"meridian/instance/crm"
+	"meridian/policy"
+)
+
+const (
+	comparedAtMost = time.Minute // an officer waits
+	maxImpactLines = 50
+)
+
+// impacted tells the second officer what a bundle would change for everybody
+// here, exactly. What takes too long is said to be unknown, never left out.
+func (d *Door) impacted(ctx context.Context, b *policy.Bundle, r *Report) error {
+	before, err := d.InForce(ctx)
+	if err != nil {
+		return err
+	}
+	after, err := d.candidate(ctx, Candidate{Files: b.Modules()})
+	if err != nil {
+		return err
+	}
+	all, err := d.compared(ctx, nil)
+	if err != nil {
+		return err
+	}
+	within, cancel := context.WithTimeout(ctx, comparedAtMost)
+	defer cancel()
+	x := &comparison{d: d, before: before, after: after, action: crm.ActionRead, sizes: map[string]int64{}}
+	var lines []string
+	for i, s := range all {
+		persona, err := x.persona(within, s)
+		if errors.Is(within.Err(), context.DeadlineExceeded) && ctx.Err() == nil {
+			r.Warnings = append(r.Warnings, fmt.Sprintf("what it changes is known for %d of %d subjects and contracts only; run meridian policy impact", i, len(all)))
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if persona != nil {
+			lines = append(lines, persona.line())
+		}
+	}
+	said := fmt.Sprintf("%d of %d subjects and contracts would read otherwise", len(lines), len(all))
+	if more := len(lines) - maxImpactLines; more > 0 {
+		lines = append(lines[:maxImpactLines], fmt.Sprintf("and %d more", more))
+	}
+	r.add("impact", strings.Join(append([]string{said}, lines...), "\n"), nil)
+	return nil
+}
+
+// line is what changes for one subject, in a line without values or ids.
+func (p PersonaImpact) line() string {
+	var parts []string
+	for _, e := range p.Entities {
+		var said []string
+		for _, n := range []struct {
+			of   int64
+			what string
+		}{{e.Gained, "gains"}, {e.Lost, "loses"}, {e.GiveBack, "gives back"}} {
+			if n.of > 0 {
+				said = append(said, fmt.Sprintf("%s %d", n.what, n.of))
+			}
+		}
+		if len(said) == 0 {
+			said = []string{"sees other field groups"}
+		}
+		parts = append(parts, fmt.Sprintf("%s %s of %d", e.Entity, strings.Join(said, ", "), e.Records))
+	}
+	for _, a := range p.OtherActions {
+		parts = append(parts, "could "+string(a)+" others")
+	}
+	if p.Refused != "" {
+		parts = append(parts, "sees nothing: "+p.Refused)
+	}
+	return string(p.Subject) + ": " + strings.Join(parts, "; ")
+}
