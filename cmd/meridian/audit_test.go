@@ -42,7 +42,7 @@ func TestAuditVerify(t *testing.T) {
 	}
 	meridian(exitOK, "audit", "verify", "--anchor", head[1])
 
-	url, err := os.ReadFile(filepath.Join(data, "database.url"))
+	url, err := os.ReadFile(filepath.Join(data, "database.owner.url"))
 	if err != nil {
 		t.Fatal(err)
 	}
