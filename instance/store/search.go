@@ -8,9 +8,13 @@ import (
 	"meridian/policy"
 )
 
-// maxSearched is how many characters of a group's texts are searched: what a
-// tsvector holds with room to spare.
-const maxSearched = 100_000
+// How many characters of a group's texts are searched, and of all groups that a
+// ranking puts together: what a tsvector holds, of four bytes each, with room to
+// spare.
+const (
+	maxSearched    = 100_000
+	maxSearchedAll = 200_000
+)
 
 // searchColumn names the generated column with the words of a group. No field
 // can have the name.
@@ -20,15 +24,19 @@ func searchColumn(group string) string { return quoted("search:" + group) }
 // stay as it is for as long as its columns: another text makes them anew.
 func (t *table) searched(group string) string {
 	var texts []string
+	groups := map[string]bool{}
 	for _, f := range t.def.Fields {
-		if f.Group == group && f.Type == crm.TypeString {
+		if f.Type != crm.TypeString {
+			continue
+		}
+		if groups[f.Group] = true; f.Group == group {
 			texts = append(texts, "coalesce("+quoted(f.Name)+", '')")
 		}
 	}
 	if len(texts) == 0 {
 		return ""
 	}
-	all := "left(" + strings.Join(texts, " || ' ' || ") + ", " + strconv.Itoa(maxSearched) + ")"
+	all := "left(" + strings.Join(texts, " || ' ' || ") + ", " + strconv.Itoa(min(maxSearched, maxSearchedAll/len(groups))) + ")"
 	for _, c := range crm.SearchBreaks { // ten times as fast as translate
 		all = "replace(" + all + ", " + literal(string(c)) + ", ' ')"
 	}

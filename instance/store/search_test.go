@@ -117,6 +117,25 @@ func TestALongTextIsStoredAndSearched(t *testing.T) {
 	}
 }
 
+// TestLongTextsInEveryGroupAreRanked: one record cannot fail the searches that
+// find it.
+func TestLongTextsInEveryGroupAreRanked(t *testing.T) {
+	w := newWorld(t)
+	long := func(first int) crm.Value {
+		var words strings.Builder
+		for i := range 40_000 { // each another, of the longest letters
+			words.WriteRune(rune(0x20000 + i))
+			words.WriteRune(rune(0x20000 + (first+i)%40_000))
+			words.WriteByte(' ')
+		}
+		return crm.String("poison " + words.String())
+	}
+	id := w.create("lead", "US-CA", fields{"source_id": crm.String("L1"), "company": crm.String("A"), "interest": long(1), "job_title": long(2), "currency": long(3)}).ID
+	if got := idsOf(w.list(w.look(everywhere, "lead", "poison"))); !slices.Equal(got, []crm.RecordID{id}) {
+		t.Errorf("finds %v", got)
+	}
+}
+
 // TestSearchIsTheModel: whatever is stored and shown, a search finds the records
 // whose revealed groups together have its words, in every shape of plan; what is
 // not revealed makes no difference to what is found, its rank or its order.
