@@ -85,7 +85,7 @@ func run(ctx context.Context, o options) (broken bool, err error) {
 		{"idle", benchIdle},
 		{"load", func(ctx context.Context, w *world) ([]measure, error) { return benchLoad(ctx, w, o.rows) }},
 		{"page", func(ctx context.Context, w *world) ([]measure, error) { return benchPage(ctx, w, o.rows) }},
-		{"policy", benchReplay},
+		{"policy", benchPolicy},
 		{"scale", func(ctx context.Context, w *world) ([]measure, error) { return benchScale(ctx, w, o.scale) }},
 	} {
 		if o.only != "" && !slices.Contains(strings.Split(o.only, ","), part.name) {

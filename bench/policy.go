@@ -10,6 +10,7 @@ import (
 
 	"meridian/instance/access"
 	"meridian/instance/crm"
+	"meridian/instance/store"
 	"meridian/policy"
 )
 
@@ -85,6 +86,89 @@ func (s *scaled) compares(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// benchPolicy measures what officers wait for.
+func benchPolicy(ctx context.Context, w *world) ([]measure, error) {
+	activation, err := benchActivation(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	replay, err := benchReplay(ctx, w)
+	return append(activation, replay...), err
+}
+
+// benchActivation measures from the order to put a bundle in force that no
+// replica has seen, until another replica has answered under it, against
+// compiling the bundle and reading: what the first answer cannot do without.
+func benchActivation(ctx context.Context, w *world) (out []measure, err error) {
+	n := w.nodes["amer"]
+	replica, _, stop, err := openDoor(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	st, err := store.Open(ctx, store.Config{URL: n.app, OwnerURL: n.dsn, Instance: n.name, MaxConns: 2})
+	if err != nil {
+		return nil, err
+	}
+	defer st.Close()
+	reader := crm.Caller{Subject: rep + "@amer", Execution: strings.Repeat("0", 31) + "3"}
+	read := func() error {
+		_, _, err := replica.List(ctx, reader, access.ListRequest{Entity: "account", Limit: 50})
+		return err
+	}
+	version := func(i int) (*policy.Bundle, error) {
+		files := maps.Clone(policy.Embedded().Modules())
+		files["residency.rego"] += fmt.Sprintf("\n# %d\n", i)
+		return policy.NewBundle(files)
+	}
+	ours, theirs, err := interleave(20, func(i int) error {
+		b, err := version(i)
+		if err != nil {
+			return err
+		}
+		if err := activate(ctx, st, b); err != nil {
+			return err
+		}
+		if err := read(); err != nil {
+			return err
+		}
+		if in, err := replica.InForce(ctx); err != nil || in.Digest() != b.Digest() {
+			return errors.Join(err, errors.New("the replica answers under another bundle"))
+		}
+		return nil
+	}, func(i int) error {
+		b, err := version(-i)
+		if err != nil {
+			return err
+		}
+		if _, err := policy.New(ctx, b, st.Definitions()...); err != nil {
+			return err
+		}
+		return read()
+	})
+	if err != nil {
+		return nil, err
+	}
+	return []measure{{
+		name: "activation of a bundle, until another replica answers under it", measured: ours.String(), baseline: "compile it and read " + theirs.String(),
+		ratio: ratio(ours.at(0.5), theirs.at(0.5)), limit: 2,
+	}}, activate(ctx, st, policy.Embedded())
+}
+
+func activate(ctx context.Context, st *store.Store, b *policy.Bundle) error {
+	return st.Tx(ctx, func(ctx context.Context, tx *store.Tx) error {
+		if err := tx.AddBundle(ctx, store.Bundle{Digest: b.Digest(), Files: b.Modules(), By: "bench"}); err != nil {
+			return err
+		}
+		now, err := tx.Active(ctx)
+		if err != nil {
+			return err
+		}
+		_, err = tx.Activate(ctx, store.Activation{Digest: b.Digest(), Kind: store.ActivationOfficers, Reason: "benchmark", By: "bench"}, now.Seq)
+		return err
+	})
 }
 
 // replayed is how many reads the replay is measured on.
