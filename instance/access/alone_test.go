@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"meridian/instance/crm"
 	"meridian/instance/crm/signed"
 	"meridian/instance/store"
@@ -140,4 +142,76 @@ func TestManyChangesOfPolicyAtOnce(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+// TestWhoWaitedIsAskedAgain: an officer who lost the role while a change of
+// theirs waited for its turn makes it no more.
+func TestWhoWaitedIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	o := newOfficers(t)
+	dismiss := func() error {
+		gone := store.Edit{Do: store.EditChange, Kind: "subject", ID: string(subject("a")), Roles: []string{"rep"}}
+		_, err := o.door.EditFacts(t.Context(), o.called("b"), []store.Edit{gone}, "left")
+		return err
+	}
+	why := "why"
+	revoke := o.sign("a", o.statement(signed.Revoke, signed.Digest(o.trusted[1].ID+"\n"+why)))
+	later := make(chan error, 2)
+	o.waiting("meridian.policy", func(until func(n int)) {
+		go func() { later <- o.door.RevokeKey(t.Context(), o.called("a"), o.trusted[1].ID, why, revoke) }()
+		until(1)
+		if err := dismiss(); err != nil {
+			t.Fatal(err)
+		}
+	})
+	wantKind(t, <-later, crm.Denied, "")
+	back := store.Edit{Do: store.EditChange, Kind: "subject", ID: string(subject("a")), Roles: []string{"officer"}}
+	if _, err := o.door.EditFacts(t.Context(), o.called("b"), []store.Edit{back}, "back"); err != nil {
+		t.Fatal(err)
+	}
+	o.waiting("meridian.reconcile", func(until func(n int)) {
+		go func() { later <- dismiss() }()
+		until(1)
+		go func() {
+			e := store.Edit{Do: store.EditAssign, Kind: "territory", ID: "US", Subject: "lawyer@amer"}
+			_, err := o.door.EditFacts(t.Context(), o.called("a"), []store.Edit{e}, "a last favour")
+			later <- err
+		}()
+		until(2)
+	})
+	denied := 0
+	for range 2 {
+		if err := <-later; crm.KindOf(err) == crm.Denied {
+			denied++
+		} else if err != nil {
+			t.Error(err)
+		}
+	}
+	if denied != 1 {
+		t.Errorf("%d of 2 changes are denied, want that of who was dismissed", denied)
+	}
+}
+
+// waiting runs f while a turn is taken; until waits for n that wait for it.
+func (o *officers) waiting(turn string, f func(until func(n int))) {
+	o.t.Helper()
+	must := func(err error) {
+		o.t.Helper()
+		if err != nil {
+			o.t.Fatal(err)
+		}
+	}
+	ctx := o.t.Context()
+	conn, err := pgx.Connect(ctx, o.url)
+	must(err)
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	_, err = conn.Exec(ctx, "select pg_advisory_lock(hashtext($1))", turn)
+	must(err)
+	f(func(n int) {
+		for there := 0; there < n; {
+			must(ctx.Err())
+			must(conn.QueryRow(ctx, `select count(*) from pg_locks l join pg_database d on d.oid = l.database
+				where d.datname = current_database() and l.locktype = 'advisory' and not l.granted`).Scan(&there))
+		}
+	})
 }

@@ -115,6 +115,11 @@ func (a asking) edit(ctx context.Context, tx *store.Tx, edits []store.Edit, reas
 		if err != nil {
 			return nil, err
 		}
+		if at == nil { // the edits may have waited for those of others
+			if err := a.still(ctx, is, factWrite); err != nil {
+				return nil, err
+			}
+		}
 		if !widened(was[i], is) {
 			continue
 		}
@@ -126,6 +131,18 @@ func (a asking) edit(ctx context.Context, tx *store.Tx, edits []store.Edit, reas
 		}
 	}
 	return made, nil
+}
+
+// still refuses what the subject, as it is now, may not do any more.
+func (a asking) still(ctx context.Context, is crm.Subject, permission string) error {
+	if is.Bundle != a.subject.Bundle {
+		return errMoved
+	}
+	ok, err := a.engine.Permit(ctx, is, permission)
+	if err == nil && !ok {
+		err = lacks(permission)
+	}
+	return err
 }
 
 // begins are the times to come at which edits begin, each once.

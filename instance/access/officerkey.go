@@ -203,6 +203,9 @@ func (d *Door) official(ctx context.Context, c crm.Caller, permission string, ch
 			if err := tx.LockPolicy(ctx); err != nil {
 				return store.Decision{}, err
 			}
+			if err := a.unmoved(ctx, tx); err != nil { // while it waited
+				return store.Decision{}, err
+			}
 			return change(ctx, a, tx)
 		})
 	})

@@ -44,6 +44,12 @@ func (d *Door) Propose(ctx context.Context, c crm.Caller, files map[string]strin
 	}
 	p := store.Proposal{Purpose: string(signed.Propose), About: b.Digest(), Content: []byte("{}"), Note: note, Report: text}
 	return d.proposed(ctx, c, "policy.propose", p, s, func(ctx context.Context, tx *store.Tx) error {
+		if active, err := tx.Active(ctx); err != nil || active.Digest != "" && active.Digest != report.Base {
+			if err == nil { // signed for what came since: the second officer would read about another change
+				err = crm.Errorf(crm.Stale, "another bundle came into force while this one was examined: propose again")
+			}
+			return err
+		}
 		return tx.AddBundle(ctx, store.Bundle{Digest: b.Digest(), Files: files, By: c.Subject})
 	})
 }
