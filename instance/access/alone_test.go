@@ -150,7 +150,7 @@ func TestWhoWaitedIsAskedAgain(t *testing.T) {
 	t.Parallel()
 	o := newOfficers(t)
 	dismiss := func() error {
-		gone := store.Edit{Do: store.EditChange, Kind: "subject", ID: string(subject("a")), Roles: []string{"rep"}}
+		gone := store.Edit{Do: store.EditChange, Kind: "subject", ID: string(subject("a")), Roles: []string{}}
 		_, err := o.door.EditFacts(t.Context(), o.called("b"), []store.Edit{gone}, "left")
 		return err
 	}
