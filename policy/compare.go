@@ -160,8 +160,12 @@ func (t *translator) member(l, r operand) (expr, error) {
 		return test{t.pool.add(v, r.kind.cast()), " = any(", r.part, ")"}, nil
 	}
 	if r.list != nil {
-		if !l.isColumn() || l.list != nil {
+		switch {
+		case l.list != nil:
 			return nil, fmt.Errorf("only a column is sought in a list")
+		case !l.isColumn():
+			s, text := l.val.(ast.String)
+			return constant(text && slices.Contains(r.list, string(s))), nil
 		}
 		return t.sought(l, r.list)
 	}
