@@ -95,6 +95,9 @@ func across() map[string]func(l *leakWorld, entity, field string) []probe {
 // later is what differs in a record that was written in between.
 var later = regexp.MustCompile(`"(version|updated)": ?"?[^",}]*"?,?|"bundle": ?"[^"]*",?`)
 
+// framed is the length before each message of a stream, times in it included.
+var framed = regexp.MustCompile(`(?s)\x00.{4}\{`)
+
 // told is all that the pages of a question tell, from the first to the last.
 func (l *leakWorld) told(s *scenario, p probe) string {
 	var all strings.Builder
@@ -104,7 +107,7 @@ func (l *leakWorld) told(s *scenario, p probe) string {
 		if next != nil { // sealed: how long it is, is all there is to see
 			a.body = strings.ReplaceAll(a.body, next[1], fmt.Sprint(len(next[1])))
 		}
-		fmt.Fprintln(&all, a.status, later.ReplaceAllString(a.anytime(), ""))
+		fmt.Fprintln(&all, a.status, later.ReplaceAllString(framed.ReplaceAllString(a.anytime(), "{"), ""))
 		if next == nil {
 			break
 		}
