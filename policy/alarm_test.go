@@ -45,7 +45,7 @@ func TestEndlessRulesAreCutOff(t *testing.T) {
 	}
 	body := "not endless(ask)\n\trecord.home == \"a\""
 	e := compiled(t, oneGround(body, `fact.department == "a"`,
-		"endless(ask) if {\n\t"+strings.Join(loops, "\n\t")+"\n\tconcat(\"\", ["+strings.Join(conditions, ", ")+"]) == \"never\"\n}\n"))
+		"endless(ask) if {\n\t"+strings.Join(loops, "\n\t")+"\n\tcount(["+strings.Join(conditions, ", ")+"]) == 99\n}\n"))
 	faults := 0
 	e.OnAlarm(func(policy.Alarm) {}, func() { faults++ })
 	s := asker
@@ -74,6 +74,7 @@ func TestHostilePoliciesAreRefused(t *testing.T) {
 		"misspelt rule":       {rego: "not frozen(record)", more: "frozn(record) if record.pinned == true\n", problem: "undefined function"},
 		"index into input":    {rego: `input.account[0] == "x"`, problem: "not at input"},
 		"clock":               {rego: `time.now_ns() > 0`, problem: "undefined function time.now_ns"},
+		"doubling":            {rego: `concat("", [record.home, record.home]) == "aa"`, problem: "undefined function concat"},
 		"network":             {rego: `http.send({"method": "get", "url": "http://127.0.0.1"}).status_code == 200`, problem: "undefined function http.send"},
 		"host":                {rego: `opa.runtime().env.HOME == "/root"`, problem: "undefined function opa.runtime"},
 		"whole of the data":   {rego: `count(data) > 0`, problem: "recursive"},

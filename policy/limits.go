@@ -102,6 +102,8 @@ func (e *Engine) within(ctx context.Context, l *limit, by crm.Subject, what *ast
 			err = crm.Errorf(crm.Internal, "policy %.12s, limits: panic: %v", e.Digest(), p)
 		}
 	}()
+	ctx, done := context.WithTimeout(ctx, evaluateAtMost)
+	defer done()
 	var declared map[string]struct{ Field, Text string }
 	if err := e.declared(ctx, l.declared, &declared); err != nil {
 		return err
