@@ -100,6 +100,19 @@ func TestHostilePoliciesAreRefused(t *testing.T) {
 	}
 }
 
+// Tests of a bundle run where the instance runs: they may not double either.
+func TestTestsThatDoubleAreRefused(t *testing.T) {
+	files := policy.Embedded().Modules()
+	files["doubling_test.rego"] = "package doubling_test\n\ntest_doubling if sprintf(\"%s%s\", [\"a\", \"a\"]) == \"aa\"\n"
+	b, err := policy.NewBundle(files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := policy.Test(t.Context(), b); err == nil || !strings.Contains(err.Error(), "sprintf") {
+		t.Errorf("they ran: %v", err)
+	}
+}
+
 // TestRulesThatMultiply: a rule whose alternatives double with every function
 // ends the check with its first filter; there are hundreds.
 func TestRulesThatMultiply(t *testing.T) {

@@ -65,7 +65,6 @@ func TestBundleHoldsWhatItShould(t *testing.T) {
 		"bad persona":     func(f map[string]string) { f["personas.json"] = `{"x": {"kind": "ghost"}}` },
 		"misspelt":        func(f map[string]string) { f["personas.json"] = `{"x": {"kind": "person", "clearence": 3}}` },
 		"network":         func(f map[string]string) { f["more.rego"] = "package meridian.rules\nx := http.send({})" },
-		"doubling tests":  func(f map[string]string) { f["x_test.rego"] = "package x_test\ntest_x if sprintf(\"%s%s\", [\"a\", \"a\"]) == \"aa\"" },
 		"a thousand more": func(f map[string]string) { maps.Copy(f, thousand()) },
 	} {
 		files := whole.Modules()
