@@ -55,6 +55,9 @@ func (d *Door) Reorganise(ctx context.Context, c crm.Caller, edits []store.Edit,
 	return out, err
 }
 
+// foreseenAtMost bounds how long denials and judgements wait for a preview.
+const foreseenAtMost = 10 * time.Second
+
 // errUndone ends a transaction that was only to look.
 var errUndone = errors.New("undone on purpose")
 
@@ -93,7 +96,9 @@ func (d *Door) foresee(ctx context.Context, a asking, edits []store.Edit, reason
 			return errMoved
 		}
 	}
-	err = d.store.Tx(ctx, func(ctx context.Context, tx *store.Tx) error {
+	within, cancel := context.WithTimeout(ctx, foreseenAtMost)
+	defer cancel()
+	err = d.store.Tx(within, func(ctx context.Context, tx *store.Tx) error {
 		if err := tx.AwaitStamp(ctx); err != nil {
 			return err
 		}
@@ -112,6 +117,9 @@ func (d *Door) foresee(ctx context.Context, a asking, edits []store.Edit, reason
 		}
 		return errUndone
 	})
+	if within.Err() != nil && ctx.Err() == nil {
+		return crm.Errorf(crm.Unavailable, "a preview holds up other changes of access, and this one takes longer than %v; try again at a quieter time", foreseenAtMost)
+	}
 	if !errors.Is(err, errUndone) {
 		return err
 	}
