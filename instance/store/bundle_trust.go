@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"meridian/instance/crm"
 )
 
@@ -18,9 +20,11 @@ type TrustedKey struct {
 }
 
 // TrustKeys makes the operator's keys those that are configured: one that is
-// gone from the configuration is revoked. A revoked key stays revoked.
+// gone from the configuration is revoked. A revoked key stays revoked. The owner
+// does it: the role that serves cannot vouch for a key.
 func (s *Store) TrustKeys(ctx context.Context, keys []TrustedKey) error {
-	return s.Tx(ctx, func(ctx context.Context, t *Tx) error {
+	err := s.asOwner(ctx, func(tx pgx.Tx) error {
+		t := &Tx{tx: tx, s: s}
 		if err := t.LockPolicy(ctx); err != nil {
 			return err
 		}
@@ -52,4 +56,5 @@ func (s *Store) TrustKeys(ctx context.Context, keys []TrustedKey) error {
 			where proposal = '' and revoked_at is null and not id = any ($1)`, ids)
 		return pgErr(err, "revoke what the operator does not trust any more")
 	})
+	return pgErr(err, "trust the operator's keys")
 }

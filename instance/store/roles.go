@@ -52,7 +52,7 @@ var appGrants = map[string]string{
 	"meridian.idempotency":       "select insert update delete",
 	"meridian.load":              "select insert update",
 	"meridian.load_reject":       "select insert",
-	"meridian.officer_key":       "select insert update",
+	"meridian.officer_key":       "select",
 	"meridian.outbox":            "select insert delete",
 	"meridian.proposal":          "select insert",
 	"meridian.secret":            "select insert",
@@ -60,6 +60,15 @@ var appGrants = map[string]string{
 	"meridian.shadow_difference": "select insert update",
 	"meridian.signature":         "select insert",
 	"meridian.tombstone":         "select",
+}
+
+// appColumns are what it may do with some columns only: enrol a key that officers
+// signed for, and revoke one. Whose a key is, and since when, it cannot say.
+var appColumns = map[string]map[string]string{
+	"meridian.officer_key": {
+		"insert": "id subject department public_key proposal valid_to",
+		"update": "revoked_at revoked_by reason",
+	},
 }
 
 // Beside records and their history, statements behind the door touch these.
@@ -241,6 +250,11 @@ func (b *belt) wantedOn(r relation) error {
 		}
 	case r.schema == "meridian":
 		return crm.Errorf(crm.Internal, "table %s has no line in instance/store/roles.go: say what the running instance does with it", name)
+	}
+	for verb, columns := range appColumns[name] {
+		for column := range strings.FieldsSeq(columns) {
+			b.want = append(b.want, right{"column", name, column, app, verb})
+		}
 	}
 	need(read, readGrants[name])
 	need(write, writeGrants[name])

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -98,6 +99,54 @@ func TestOwnHistoryStands(t *testing.T) {
 	}
 	if n := w.number("select count(*) from history.thing where id = $1", string(rec.ID)); n != 1 {
 		t.Errorf("%d versions are left, want 1", n)
+	}
+}
+
+// TestKeysAreNotTheAppsToVouchFor: whose key it is, which one and who enrolled it
+// is not changed by the role that serves, nor is a revocation taken back; and it
+// adds no key that no officers signed for.
+func TestKeysAreNotTheAppsToVouchFor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	operators, officers := strings.Repeat("a", 64), strings.Repeat("b", 64)
+	if err := w.TrustKeys(t.Context(), []store.TrustedKey{
+		{ID: operators, Subject: "a@amer", Department: "policy", Public: make([]byte, 32), Until: time.Now().Add(time.Hour)},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	conn := w.asApp()
+	add := "insert into meridian.officer_key (id, subject, department, public_key, proposal, valid_to) values ($1, 'b@amer', 'policy', $2, $3, 'infinity')"
+	if _, err := conn.Exec(t.Context(), add, officers, make([]byte, 32), "a proposal"); err != nil {
+		t.Fatal("officers enrol a key:", err)
+	}
+	revoke := "update meridian.officer_key set revoked_at = clock_timestamp(), revoked_by = 'c@amer', reason = 'lost' where id = $1"
+	for _, id := range []string{operators, officers} {
+		for _, set := range []string{
+			"id = repeat('c', 64)", "subject = 'c@amer'", "department = 'sales'", "public_key = '\\x00'", "proposal = 'another'", "proposal = ''",
+			"valid_from = '-infinity'", "valid_to = 'infinity'",
+		} {
+			w.forbidden(conn, "42501", "update meridian.officer_key set "+set+" where id = $1", id)
+		}
+		if _, err := conn.Exec(t.Context(), revoke, id); err != nil {
+			t.Error("revoke a key:", err)
+		}
+		w.forbidden(conn, "23514", "update meridian.officer_key set revoked_at = null where id = $1", id)
+		w.forbidden(conn, "23514", "update meridian.officer_key set reason = 'a mistake' where id = $1", id)
+		w.forbidden(conn, "42501", "delete from meridian.officer_key where id = $1", id)
+	}
+	w.forbidden(conn, "42501", add, strings.Repeat("d", 64), make([]byte, 32), "")
+	w.forbidden(conn, "42501", "insert into meridian.officer_key (id, subject, department, public_key, proposal, valid_from, valid_to) "+
+		"values ($1, 'b@amer', 'policy', $2, 'p', '-infinity', 'infinity')", strings.Repeat("e", 64), make([]byte, 32))
+	owner := w.connect(w.url)
+	w.forbidden(owner, "23514", "update meridian.officer_key set subject = 'c@amer' where id = $1", officers)
+}
+
+// forbidden checks that a connection may not run a statement.
+func (w *world) forbidden(conn *pgx.Conn, code, sql string, args ...any) {
+	w.t.Helper()
+	_, err := conn.Exec(w.t.Context(), sql, args...)
+	if pe, ok := errors.AsType[*pgconn.PgError](err); !ok || pe.Code != code {
+		w.t.Errorf("%s: %v, want %s", sql, err, code)
 	}
 }
 
