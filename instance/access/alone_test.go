@@ -52,6 +52,46 @@ func TestOfficersDoNotOpenToThemselves(t *testing.T) {
 	}
 }
 
+// TestOfficersDoNotOpenToThemselvesLater: what another officer has dated counts
+// from then on, wherever an edit or an agreement begins and ends.
+func TestOfficersDoNotOpenToThemselvesLater(t *testing.T) {
+	t.Parallel()
+	o := newOfficers(t)
+	rec := o.account("CA", "Energy")
+	soon, later, end := time.Now().AddDate(0, 1, 0), time.Now().AddDate(0, 2, 0), time.Now().AddDate(0, 3, 0)
+	dated := []store.Edit{ // from one month to two, a is of credit and covers US-NE
+		{Do: store.EditAssign, Kind: "department", ID: "credit", Subject: subject("a"), From: soon, To: later},
+		{Do: store.EditAssign, Kind: "territory", ID: "US-NE", Subject: subject("a"), From: soon, To: later},
+	}
+	if _, err := o.door.EditFacts(t.Context(), o.called("b"), dated, "a secondment"); err != nil {
+		t.Fatal(err)
+	}
+	for name, e := range map[string]store.Edit{
+		"my next department may read":     {Do: store.EditRelate, ID: "credit", On: "legal", Actions: []string{"read"}, To: end},
+		"a territory under my next":       {Do: store.EditMove, Kind: "territory", ID: "US-CA", Under: "US-NE", To: end},
+		"my next department goes further": {Do: store.EditMove, Kind: "department", ID: "credit", Under: "west-sales", To: end},
+	} {
+		_, err := o.door.EditFacts(t.Context(), o.called("a"), []store.Edit{e}, "because")
+		if crm.KindOf(err) != crm.Denied || crm.Public(err).Field != "edits" {
+			t.Errorf("%s: %v", name, err)
+		}
+		e.From, e.To = later, end
+		if _, err = o.door.EditFacts(t.Context(), o.called("a"), []store.Edit{e}, "because"); err != nil {
+			t.Errorf("%s, when the secondment is over: %v", name, err)
+		}
+	}
+	agreement := crm.Agreement{Account: rec.ID, Department: "credit", Reason: "audit"}
+	_, err := o.door.CreateAgreement(t.Context(), o.called("a"), agreement)
+	wantKind(t, err, crm.Denied, "department")
+	wall := agreement
+	wall.Effect = crm.EffectWall
+	if wall, err = o.door.CreateAgreement(t.Context(), o.called("b"), wall); err != nil {
+		t.Fatal(err)
+	}
+	_, err = o.door.EndAgreement(t.Context(), o.called("a"), wall.ID, "over")
+	wantKind(t, err, crm.Denied, "department")
+}
+
 // TestDenialsAreNotMovedAway: one officer's edits do not take places out from
 // under a denial, which it takes a signature to end.
 func TestDenialsAreNotMovedAway(t *testing.T) {

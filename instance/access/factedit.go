@@ -94,14 +94,12 @@ func mayEdit(ctx context.Context, a asking, edits []store.Edit, reason string) e
 // may say about themself nobody brings about either, by moving what they belong
 // to: limits are asked about both alike.
 func (a asking) edit(ctx context.Context, tx *store.Tx, edits []store.Edit, reason string) ([]store.Fact, error) {
-	// now, when each edit begins, and at last
-	moments := []*policy.Moment{nil}
-	for _, at := range append(begins(edits), crm.Forever.AddDate(-1, 0, 0)) {
-		moments = append(moments, &policy.Moment{Valid: at, Recorded: at})
+	moments, err := a.moments(ctx, tx, edits)
+	if err != nil {
+		return nil, err
 	}
 	was := make([]crm.Subject, len(moments))
 	for i, at := range moments {
-		var err error
 		if was[i], _, err = tx.SubjectAt(ctx, a.subject.ID, at); err != nil {
 			return nil, err
 		}
@@ -145,14 +143,26 @@ func (a asking) still(ctx context.Context, is crm.Subject, permission string) er
 	return err
 }
 
-// begins are the times to come at which edits begin, each once.
-func begins(edits []store.Edit) (out []time.Time) {
+// moments are now and every time to come at which the officer may be more than
+// before: an edit opens what is there when it holds, and somebody else may have
+// dated that.
+func (a asking) moments(ctx context.Context, tx *store.Tx, edits []store.Edit) ([]*policy.Moment, error) {
+	times, err := tx.Boundaries(ctx, a.subject.ID)
+	if err != nil {
+		return nil, err
+	}
 	for _, e := range edits {
-		if e.From.After(time.Now()) && !slices.ContainsFunc(out, e.From.Equal) {
-			out = append(out, e.From)
+		times = append(times, e.From, e.To)
+	}
+	slices.SortFunc(times, time.Time.Compare)
+	now := time.Now()
+	out := []*policy.Moment{nil}
+	for _, at := range slices.CompactFunc(times, time.Time.Equal) {
+		if at.After(now) && at.Before(crm.Forever) {
+			out = append(out, &policy.Moment{Valid: at, Recorded: at})
 		}
 	}
-	return out
+	return out, nil
 }
 
 // widened says that a subject is something that it was not, or is no longer

@@ -37,10 +37,10 @@ func (d *Door) CreateAgreement(ctx context.Context, c crm.Caller, g crm.Agreemen
 		if err != nil {
 			return err
 		}
-		if err := a.mayAgree(ctx, g, crm.EffectOpen); err != nil {
-			return err
-		}
 		return d.recordFact(ctx, a, func(ctx context.Context, tx *store.Tx) (store.Decision, error) {
+			if err := a.mayAgree(ctx, tx, g, crm.EffectOpen); err != nil {
+				return store.Decision{}, err
+			}
 			created, err = tx.AddAgreement(ctx, g)
 			return store.Decision{Action: "agreement.create", Entity: accountEntity, Records: agreedOn(g), Facts: []string{created.ID}}, err
 		})
@@ -49,16 +49,36 @@ func (d *Door) CreateAgreement(ctx context.Context, c crm.Caller, g crm.Agreemen
 }
 
 // mayAgree refuses to open by g what policy does not let the officer open to
-// themself: with an effect of open as it begins, of a wall as it ends.
-func (a asking) mayAgree(ctx context.Context, g crm.Agreement, opens crm.Effect) error {
-	if g.Effect != opens || !slices.Contains(a.subject.Departments, g.Department) {
+// themself: with an effect of open as it begins, of a wall as it ends. Of which
+// departments they are to be counts as well.
+func (a asking) mayAgree(ctx context.Context, tx *store.Tx, g crm.Agreement, opens crm.Effect) error {
+	if g.Effect != opens {
 		return nil
+	}
+	if own, err := a.belongs(ctx, tx, g.Department); err != nil || !own {
+		return err
 	}
 	err := a.engine.MayEdit(ctx, a.subject, "subject", a.subject.ID)
 	if e, ok := errors.AsType[*crm.Error](err); ok {
-		e.Msg, e.Field = "you are of department "+g.Department+": "+e.Msg, "department"
+		e.Msg, e.Field = "you are of department "+g.Department+", or will be: "+e.Msg, "department"
 	}
 	return err
+}
+
+// belongs says whether the asking subject is of a department, now or at a time
+// to come.
+func (a asking) belongs(ctx context.Context, tx *store.Tx, department string) (bool, error) {
+	moments, err := a.moments(ctx, tx, nil)
+	if err != nil {
+		return false, err
+	}
+	for _, at := range moments {
+		s, _, err := tx.SubjectAt(ctx, a.subject.ID, at)
+		if err != nil || slices.Contains(s.Departments, department) {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 // EndAgreement ends an agreement now. What it said until now stays recorded.
@@ -70,7 +90,7 @@ func (d *Door) EndAgreement(ctx context.Context, c crm.Caller, id, reason string
 		}
 		return d.recordFact(ctx, a, func(ctx context.Context, tx *store.Tx) (_ store.Decision, err error) {
 			if ended, err = tx.EndAgreement(ctx, id, c.Subject, reason); err == nil {
-				err = a.mayAgree(ctx, ended, crm.EffectWall)
+				err = a.mayAgree(ctx, tx, ended, crm.EffectWall)
 			}
 			return store.Decision{Action: "agreement.end", Entity: accountEntity, Records: agreedOn(ended), Facts: []string{id}}, err
 		})

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"meridian/instance/crm"
 )
 
 // Expiry is a fact that begins or ends by time alone.
@@ -58,4 +60,28 @@ func (s *Store) Expiries(ctx context.Context, since, until time.Time) ([]Expiry,
 		return e, err
 	})
 	return out, pgErr(err, "list what begins and ends")
+}
+
+// boundariesSQL lists when what a subject is made of begins or ends. Agreements
+// and denials come with a subject before they begin, and only go away.
+const boundariesSQL = `
+select distinct b.at from (
+  select valid_from, valid_to from fact.territory where recorded_to = 'infinity'
+  union all select valid_from, valid_to from fact.segment where recorded_to = 'infinity'
+  union all select valid_from, valid_to from fact.department where recorded_to = 'infinity'
+  union all select valid_from, valid_to from fact.relationship where recorded_to = 'infinity'
+  union all select valid_from, valid_to from fact.subject where recorded_to = 'infinity' and id = $1
+  union all select valid_from, valid_to from fact.assignment where recorded_to = 'infinity' and subject = $1
+) f cross join lateral (values (f.valid_from), (f.valid_to)) b(at)
+where f.valid_from < f.valid_to and b.at > statement_timestamp() and b.at < $2 order by b.at`
+
+// Boundaries are the times to come at which a subject may become another by what
+// is recorded now.
+func (t *Tx) Boundaries(ctx context.Context, id crm.SubjectID) ([]time.Time, error) {
+	rows, err := t.tx.Query(ctx, boundariesSQL, string(id), crm.Forever)
+	if err != nil {
+		return nil, pgErr(err, "list the boundaries of facts")
+	}
+	out, err := pgx.CollectRows(rows, pgx.RowTo[time.Time])
+	return out, pgErr(err, "list the boundaries of facts")
 }
