@@ -15,7 +15,9 @@ type Args struct {
 	values          []any
 	bound           map[*param]string // a filter's parameter is bound once, however often it is used
 	valid, recorded *param            // nil: now
+	column          string            // of each row's own moment; "" for none
 	many            bool              // it meets many rows: see ForMany
+	named           map[string]string // conditions that are evaluated elsewhere: see Once
 	of              *Args             // the statement this is a moment of; nil for itself
 }
 
@@ -28,6 +30,10 @@ func NewArgs(at *Moment) *Args {
 	}
 	return &Args{valid: &param{at.Valid, string(kindTime)}, recorded: &param{at.Recorded, string(kindTime)}}
 }
+
+// ArgsOf is for a statement about rows each of which has a moment of its own,
+// in a column of it: SQL of the program, never a value.
+func ArgsOf(column string) *Args { return &Args{column: column} }
 
 // At is the same statement at another moment, nil for now.
 func (a *Args) At(at *Moment) *Args {
@@ -45,7 +51,7 @@ func (a *Args) statement() *Args {
 
 // afresh is an empty statement at the same moment.
 func (a *Args) afresh() *Args {
-	return &Args{valid: a.valid, recorded: a.recorded, many: a.statement().many}
+	return &Args{valid: a.valid, recorded: a.recorded, column: a.column, many: a.statement().many}
 }
 
 // Add binds v and returns its placeholder with a cast: "$3::text[]".
@@ -63,6 +69,13 @@ func (a *Args) param(p *param) string {
 	if s, ok := a.bound[p]; ok {
 		return s
 	}
+	if a.many { // two filters have the same lists, and a list is hashed once
+		for old, s := range a.bound {
+			if old.cast == p.cast && sameValue(old.value, p.value) {
+				return s
+			}
+		}
+	}
 	if a.bound == nil {
 		a.bound = map[*param]string{}
 	}
@@ -73,7 +86,10 @@ func (a *Args) param(p *param) string {
 
 // now is the time that rules see.
 func (a *Args) now() string {
-	if a.valid == nil {
+	switch {
+	case a.column != "":
+		return a.column
+	case a.valid == nil:
 		return "statement_timestamp()"
 	}
 	return a.param(a.valid)
@@ -81,9 +97,13 @@ func (a *Args) now() string {
 
 // recording says of a fact row that it is, or was, what the database believed.
 func (a *Args) recording() string {
-	if a.recorded == nil {
+	p := a.column
+	switch {
+	case p != "":
+	case a.recorded == nil:
 		return "f.recorded_to = 'infinity'"
+	default:
+		p = a.param(a.recorded)
 	}
-	p := a.param(a.recorded)
 	return "f.recorded_from <= " + p + " and " + p + " < f.recorded_to"
 }

@@ -83,7 +83,9 @@ type junction struct {
 	terms []expr
 }
 
-func (j junction) sql(a *Args) string {
+func (j junction) sql(a *Args) string { return a.once(j.render) }
+
+func (j junction) render(a *Args) string {
 	parts := make([]string, len(j.terms))
 	for i, t := range j.terms {
 		parts[i] = t.sql(a)
@@ -110,7 +112,9 @@ type exists struct {
 	cond  expr
 }
 
-func (e exists) sql(a *Args) string {
+func (e exists) sql(a *Args) string { return a.once(e.render) }
+
+func (e exists) render(a *Args) string {
 	return "exists (select from " + e.facts.from + " where " + e.on + " and " + a.recording() + " and " + e.cond.sql(a) + ")"
 }
 

@@ -136,45 +136,48 @@ func (d *differing) union(apart []string) string {
 	return "(" + strings.Join(parts, " union ") + ") u join " + d.t.live + " r on r.id = u.id"
 }
 
-// sql says of each row in question once what either view shows, counts per
-// place, and sums those: a row of the answer for all, one per territory and one
-// per segment.
+// sql says of each row in question once what either view shows, and counts per
+// territory and per segment how it differs: gained, lost, or seen in both with
+// a letter per field group that is shown, hidden, masked or as before. Ids are
+// those of one record per place and difference.
 func (d *differing) sql(from string) string {
 	b, a := d.args.At(d.before.At), d.args.At(d.after.At)
-	var levels, changed, counted, summed strings.Builder
-	changed.WriteString("false")
+	var once, levels, changed strings.Builder
+	column := func(i int) string { return `r."c` + strconv.Itoa(i) + `?"` }
+	for i, condition := range policy.Once(d.before.Filter, d.after.Filter, b, a, column) {
+		fmt.Fprintf(&once, `, %s as "c%d?"`, condition, i)
+	}
+	how := []string{"''"}
 	for i, g := range d.shownApart() {
 		was, is := level(d.before.Filter, g, b), level(d.after.Filter, g, a)
-		n := strconv.Itoa(i)
-		fmt.Fprintf(&levels, `, case when r."b?" and r."a?" then %s end as "b%s?", case when r."b?" and r."a?" then %s end as "a%s?"`, was, n, is, n)
-		fmt.Fprintf(&changed, ` or "b%s?" <> "a%s?"`, n, n)
-		for k, is := range []string{"2", "0", "1"} {
-			fmt.Fprintf(&counted, `, count(*) filter (where "b%s?" <> "a%s?" and "a%s?" = %s) as g%s_%d`, n, n, n, is, n, k)
-			fmt.Fprintf(&summed, ", sum(g%s_%d)::bigint", n, k)
-		}
+		fmt.Fprintf(&levels, `, case when r."b?" and r."a?" then %s end as "b%d?", case when r."b?" and r."a?" then %s end as "a%d?"`, was, i, is, i)
+		fmt.Fprintf(&changed, ` or r."b%d?" <> r."a%d?"`, i, i)
+		how = append(how, fmt.Sprintf(`case when r."b%d?" = r."a%d?" then '%c' when r."a%d?" = 2 then '%c' when r."a%d?" = 0 then '%c' else '%c' end`, i, i, asBefore, i, becomesShown, i, becomesHidden, becomesMasked))
 	}
+	shown := d.before.shows(d.args) + ` as "b?", ` + d.after.shows(d.args) + ` as "a?"`
 	// A bare offset keeps the planner from merging the steps: each condition is
 	// evaluated once per row.
 	return `with d as materialized (
-		select territory, segment,
-		  count(*) filter (where "a?" and not "b?") as gained, min("row?") filter (where "a?" and not "b?") as one_gained,
-		  count(*) filter (where "b?" and not "a?") as lost, min("row?") filter (where "b?" and not "a?") as one_lost,
-		  count(*) filter (where changed) as changed, min("row?") filter (where changed) as one_changed` + counted.String() + `
-		from (select r.*, (` + changed.String() + `) is true as changed from (
-		  select r."row?", r.territory, r.segment, r."b?", r."a?"` + levels.String() + ` from (
-		    select r.ctid as "row?", ` + d.columns(levels.String()) + `, ` + d.before.shows(d.args) + ` as "b?", ` + d.after.shows(d.args) + ` as "a?"
-		    from ` + from + ` offset 0) r where r."b?" or r."a?" offset 0) r offset 0) r
-		where changed or "b?" <> "a?" group by territory, segment)
-		select grouping(territory), grouping(segment), coalesce(territory, ''), coalesce(segment, ''), coalesce(sum(gained), 0)::bigint, coalesce(sum(lost), 0)::bigint, coalesce(sum(changed), 0)::bigint,
-		  case when grouping(territory, segment) = 3 then ` + d.sampled("one_gained") + ` end, case when grouping(territory, segment) = 3 then ` + d.sampled("one_lost") + ` end,
-		  case when grouping(territory, segment) = 3 then ` + d.sampled("one_changed") + ` end` + summed.String() + `
-		from d group by grouping sets ((), (territory), (segment))`
+		select grouping(territory) as "of", territory, segment, how, count(*) as n, min("row?") as one from (
+		  select r.territory, r.segment, r."row?", case when not r."b?" then '` + gainedRow + `' when not r."a?" then '` + lostRow + `' else ` + strings.Join(how, " || ") + ` end as how from (
+		    select r.territory, r.segment, r."row?", r."b?", r."a?"` + levels.String() + ` from (
+		      select r.*, ` + shown + ` from (
+		        select r.ctid as "row?", ` + d.columns(shown+levels.String()) + once.String() + ` from ` + from + ` offset 0) r offset 0) r
+		    where r."b?" or r."a?" offset 0) r
+		  where r."b?" <> r."a?"` + changed.String() + ` offset 0) r
+		group by grouping sets ((territory, how), (segment, how)))
+		select "of", coalesce(case when "of" = 0 then territory else segment end, ''), how, n, null from d
+		union all
+		select 2, '', k, 0, array(select r.id::text from (select distinct one from d
+		    where case when how in ('` + gainedRow + `', '` + lostRow + `') then how = k else k = '` + changedRow + `' end order by 1 limit ` + strconv.Itoa(sampledIDs) + `) d join ` + d.t.live + ` r on r.ctid = d.one)
+		from unnest('{` + gainedRow + `,` + lostRow + `,` + changedRow + `}'::text[]) k`
 }
 
-func (d *differing) sampled(column string) string {
-	return fmt.Sprintf("array(select r.id::text from (select %s as at from d where %s is not null order by 1 limit %d) one join %s r on r.ctid = one.at)",
-		column, column, sampledIDs, d.t.live)
-}
+// How a row differs. A row seen in both has a letter per group that may.
+const (
+	gainedRow, lostRow, changedRow                       = "gained", "lost", "changed"
+	asBefore, becomesShown, becomesHidden, becomesMasked = '=', 's', 'h', 'm'
+)
 
 // columns are the governance columns and those fields that the conditions on
 // field groups read.
@@ -209,37 +212,57 @@ func level(f policy.Filter, group string, args *policy.Args) string {
 }
 
 func (d *differing) read(rows pgx.Rows, out *Difference) error {
-	var allTerritories, allSegments int
-	var territory, segment string
-	var n Shift
-	var gained, lost, changed []string
-	groups := make([]*int64, 3*len(d.groups))
-	targets := append([]any{&allTerritories, &allSegments, &territory, &segment, &n.Gained, &n.Lost, &n.Changed, &gained, &lost, &changed}, pointers(groups)...)
-	_, err := pgx.ForEachRow(rows, targets, func() error {
-		switch {
-		case allSegments == 1 && allTerritories == 0:
-			out.Territories[territory] = n
-			return nil
-		case allTerritories == 1 && allSegments == 0:
-			out.Segments[segment] = n
-			return nil
-		}
-		out.Shift = n
-		out.Sample = DifferenceSample{Gained: parsedIDs(gained), Lost: parsedIDs(lost), Changed: parsedIDs(changed)}
-		for i, g := range d.groups {
-			var counts [3]int64
-			for k, v := range groups[3*i : 3*i+3] {
-				if v != nil { // no row at all
-					counts[k] = *v
-				}
-			}
-			if shift := (GroupShift{counts[0], counts[1], counts[2]}); shift != (GroupShift{}) {
-				out.Groups[g] = shift
-			}
+	var of int
+	var place, how string
+	var n int64
+	var ids []string
+	_, err := pgx.ForEachRow(rows, []any{&of, &place, &how, &n, &ids}, func() error {
+		switch of {
+		case 0:
+			out.Territories[place] = out.Territories[place].plus(how, n)
+		case 1: // a record has one segment: these are all
+			out.Segments[place] = out.Segments[place].plus(how, n)
+			out.Shift = out.plus(how, n)
+			d.groupsOf(how, n, out.Groups)
+		default:
+			*map[string]*[]crm.RecordID{gainedRow: &out.Sample.Gained, lostRow: &out.Sample.Lost, changedRow: &out.Sample.Changed}[how] = parsedIDs(ids)
 		}
 		return nil
 	})
 	return err
+}
+
+func (s Shift) plus(how string, n int64) Shift {
+	switch how {
+	case gainedRow:
+		s.Gained += n
+	case lostRow:
+		s.Lost += n
+	default:
+		s.Changed += n
+	}
+	return s
+}
+
+// groupsOf counts n rows that are seen in both views and differ as how says.
+func (d *differing) groupsOf(how string, n int64, groups map[string]GroupShift) {
+	if how == gainedRow || how == lostRow {
+		return
+	}
+	for i, g := range d.groups {
+		shift := groups[g]
+		switch how[i] {
+		case asBefore:
+			continue
+		case becomesShown:
+			shift.Gained += n
+		case becomesHidden:
+			shift.Lost += n
+		case becomesMasked:
+			shift.Masked += n
+		}
+		groups[g] = shift
+	}
 }
 
 // GiveBack counts the records that the destination of a contract holds, that
