@@ -49,6 +49,9 @@ func (e explainCmd) Run(ctx context.Context, out output) error {
 		return e.who(ctx, c, out)
 	}
 	id, err := c.resolve(ctx, e.Entity, e.ID)
+	if e, _ := errorOf(err); e != nil && e.Kind == crm.NotFound {
+		id, err = string(crm.NewRecordID()), nil // of nothing: the answer names what may be done about what is hidden
+	}
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package access_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -292,5 +293,40 @@ func TestOverdueReview(t *testing.T) {
 	}
 	if waiting, overdue, err := w.store.EmergenciesWaiting(t.Context()); err != nil || waiting != 1 || overdue != 1 {
 		t.Errorf("%d wait, %d for long, %v", waiting, overdue, err)
+	}
+}
+
+// TestExplanationsOfferBreakGlass to who may break it, and in the same words
+// whether the record is hidden or not there; and never where a wall stands.
+func TestExplanationsOfferBreakGlass(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	rec := w.secret()
+	ask := func(as crm.SubjectID, id crm.RecordID, action crm.Action) string {
+		_, err := w.door.Explain(t.Context(), w.called(as), "account", id, action, "")
+		wantKind(t, err, crm.NotFound, "")
+		return err.Error()
+	}
+	for _, as := range []crm.SubjectID{chief, "rep.west@amer"} {
+		for _, action := range []crm.Action{"", crm.ActionRead, crm.ActionUpdate} {
+			said := ask(as, rec.ID, action)
+			if nothing := ask(as, crm.NewRecordID(), action); said != nothing {
+				t.Errorf("%s, %s: %q of what is hidden, %q of what is not there", as, action, said, nothing)
+			}
+			if offered := strings.Contains(said, "meridian breakglass open"); offered != (as == chief && action != crm.ActionUpdate) {
+				t.Errorf("%s is told %q about %s", as, said, action)
+			}
+		}
+	}
+	offered := func(as crm.SubjectID, action crm.Action) bool {
+		grounds, _ := w.steps(rec, action, as)
+		return slices.Contains(grounds, "emergency")
+	}
+	if !offered(chief, crm.ActionRead) || offered(chief, crm.ActionUpdate) || offered("rep.west@amer", crm.ActionRead) {
+		t.Error("an officer is told other steps than there are")
+	}
+	w.agree(crm.Agreement{Account: rec.ID, Department: "sales", Effect: crm.EffectWall})
+	if offered(chief, crm.ActionRead) {
+		t.Error("breaking the glass is offered where a wall stands")
 	}
 }
