@@ -47,13 +47,15 @@ func (t *table) print(w io.Writer, none string) {
 
 // printable keeps a value of a record on its line and its escape sequences
 // out of the terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < 0x20 || r == 0x7f || (r >= 0x80 && r < 0xa0) {
-			return ' '
-		}
-		return r
-	}, s)
+func printable(s string) string { return crm.Printable(s) }
+
+// indented is a text of others whose further lines cannot pass for ours.
+func indented(s string) string {
+	lines := strings.Split(s, "\n")
+	for i, l := range lines {
+		lines[i] = printable(l)
+	}
+	return strings.Join(lines, "\n    ")
 }
 
 // printJSON prints v, indented and ended with a line break.

@@ -167,12 +167,12 @@ func explainError(err error) (text string, code int) {
 		return err.Error(), exitFailed
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s", e.Error())
+	fmt.Fprintf(&b, "%s", indented(e.Error()))
 	for _, r := range e.Reasons {
 		if r == e.Msg {
 			continue
 		}
-		fmt.Fprintf(&b, "\n  because: %s", r)
+		fmt.Fprintf(&b, "\n  because: %s", indented(r))
 	}
 	if e.Home != "" {
 		fmt.Fprintf(&b, "\n  write it at: %s", e.Home)

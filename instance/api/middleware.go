@@ -177,6 +177,9 @@ func (i interceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 			return next(ctx, req)
 		}
 		defer func() { err = i.outcome(ctx, recover(), err) }()
+		if err := checkTexts(req.Any()); err != nil {
+			return nil, err
+		}
 		return next(ctx, req)
 	}
 }
@@ -184,7 +187,7 @@ func (i interceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 func (i interceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) (err error) {
 		defer func() { err = i.outcome(ctx, recover(), err) }()
-		return next(ctx, conn)
+		return next(ctx, checked{conn})
 	}
 }
 
