@@ -143,8 +143,10 @@ type Activation struct {
 	Proposal string `protobuf:"bytes,4,opt,name=proposal,proto3" json:"proposal,omitempty"`
 	Reason   string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
 	// Empty for the product itself.
-	By            string                 `protobuf:"bytes,6,opt,name=by,proto3" json:"by,omitempty"`
-	At            *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=at,proto3" json:"at,omitempty"`
+	By string                 `protobuf:"bytes,6,opt,name=by,proto3" json:"by,omitempty"`
+	At *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=at,proto3" json:"at,omitempty"`
+	// The bundle was rolled back: it comes again by a proposal, not by a rollback.
+	Withdrawn     bool `protobuf:"varint,8,opt,name=withdrawn,proto3" json:"withdrawn,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -228,6 +230,13 @@ func (x *Activation) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Activation) GetWithdrawn() bool {
+	if x != nil {
+		return x.Withdrawn
+	}
+	return false
+}
+
 type GetLifeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 50 if 0, at most 1000.
@@ -279,8 +288,10 @@ type GetLifeResponse struct {
 	// The first is in force.
 	Activations []*Activation `protobuf:"bytes,2,rep,name=activations,proto3" json:"activations,omitempty"`
 	// Bundles of the product that officers have not put in force.
-	Shipped       []*Shipped             `protobuf:"bytes,3,rep,name=shipped,proto3" json:"shipped,omitempty"`
-	Now           *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=now,proto3" json:"now,omitempty"`
+	Shipped []*Shipped             `protobuf:"bytes,3,rep,name=shipped,proto3" json:"shipped,omitempty"`
+	Now     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=now,proto3" json:"now,omitempty"`
+	// Digests of the bundles that a rollback may go to, the nearest first.
+	Targets       []string `protobuf:"bytes,5,rep,name=targets,proto3" json:"targets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -339,6 +350,13 @@ func (x *GetLifeResponse) GetShipped() []*Shipped {
 func (x *GetLifeResponse) GetNow() *timestamppb.Timestamp {
 	if x != nil {
 		return x.Now
+	}
+	return nil
+}
+
+func (x *GetLifeResponse) GetTargets() []string {
+	if x != nil {
+		return x.Targets
 	}
 	return nil
 }
@@ -2972,7 +2990,7 @@ const file_meridian_policy_v1_bundle_proto_rawDesc = "" +
 	"\tsignature\x18\x02 \x01(\fR\tsignature\".\n" +
 	"\x04File\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
-	"\x04text\x18\x02 \x01(\tR\x04text\"\xc4\x01\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\"\xe2\x01\n" +
 	"\n" +
 	"Activation\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x03R\bsequence\x12\x16\n" +
@@ -2981,14 +2999,16 @@ const file_meridian_policy_v1_bundle_proto_rawDesc = "" +
 	"\bproposal\x18\x04 \x01(\tR\bproposal\x12\x16\n" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x0e\n" +
 	"\x02by\x18\x06 \x01(\tR\x02by\x12*\n" +
-	"\x02at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"&\n" +
+	"\x02at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x1c\n" +
+	"\twithdrawn\x18\b \x01(\bR\twithdrawn\"&\n" +
 	"\x0eGetLifeRequest\x12\x14\n" +
-	"\x05limit\x18\x01 \x01(\x05R\x05limit\"\xd4\x01\n" +
+	"\x05limit\x18\x01 \x01(\x05R\x05limit\"\xee\x01\n" +
 	"\x0fGetLifeResponse\x12\x1a\n" +
 	"\binstance\x18\x01 \x01(\tR\binstance\x12@\n" +
 	"\vactivations\x18\x02 \x03(\v2\x1e.meridian.policy.v1.ActivationR\vactivations\x125\n" +
 	"\ashipped\x18\x03 \x03(\v2\x1b.meridian.policy.v1.ShippedR\ashipped\x12,\n" +
-	"\x03now\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x03now\"g\n" +
+	"\x03now\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x03now\x12\x18\n" +
+	"\atargets\x18\x05 \x03(\tR\atargets\"g\n" +
 	"\aShipped\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12*\n" +

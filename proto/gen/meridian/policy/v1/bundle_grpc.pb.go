@@ -69,7 +69,8 @@ type BundleServiceClient interface {
 	// Activate puts a proposal with two signatures in force for the next statement
 	// of everybody.
 	Activate(ctx context.Context, in *ActivateRequest, opts ...grpc.CallOption) (*ActivateResponse, error)
-	// Rollback puts a bundle in force again that was before. One signature.
+	// Rollback goes back to a bundle below the one in force, which it withdraws.
+	// One signature.
 	Rollback(ctx context.Context, in *RollbackRequest, opts ...grpc.CallOption) (*RollbackResponse, error)
 	ListKeys(ctx context.Context, in *ListKeysRequest, opts ...grpc.CallOption) (*ListKeysResponse, error)
 	// RevokeKey ends a key for good. One signature.
@@ -309,7 +310,8 @@ type BundleServiceServer interface {
 	// Activate puts a proposal with two signatures in force for the next statement
 	// of everybody.
 	Activate(context.Context, *ActivateRequest) (*ActivateResponse, error)
-	// Rollback puts a bundle in force again that was before. One signature.
+	// Rollback goes back to a bundle below the one in force, which it withdraws.
+	// One signature.
 	Rollback(context.Context, *RollbackRequest) (*RollbackResponse, error)
 	ListKeys(context.Context, *ListKeysRequest) (*ListKeysResponse, error)
 	// RevokeKey ends a key for good. One signature.

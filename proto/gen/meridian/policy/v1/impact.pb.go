@@ -87,7 +87,9 @@ type ImpactRequest struct {
 	// Only these subjects; all when empty. A contract is "contract:<id>".
 	Subjects []string `protobuf:"bytes,2,rep,name=subjects,proto3" json:"subjects,omitempty"`
 	// read if empty; of people and services.
-	Action        string `protobuf:"bytes,3,opt,name=action,proto3" json:"action,omitempty"`
+	Action string `protobuf:"bytes,3,opt,name=action,proto3" json:"action,omitempty"`
+	// Digest of a kept bundle to compare with, instead of the one in force.
+	From          string `protobuf:"bytes,4,opt,name=from,proto3" json:"from,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -139,6 +141,13 @@ func (x *ImpactRequest) GetSubjects() []string {
 func (x *ImpactRequest) GetAction() string {
 	if x != nil {
 		return x.Action
+	}
+	return ""
+}
+
+func (x *ImpactRequest) GetFrom() string {
+	if x != nil {
+		return x.From
 	}
 	return ""
 }
@@ -316,7 +325,13 @@ type PersonaImpact struct {
 	// Other actions that the subject could do to other records than now.
 	OtherActions []string `protobuf:"bytes,5,rep,name=other_actions,json=otherActions,proto3" json:"other_actions,omitempty"`
 	// Why the bundle could not be applied to the subject: it would see nothing.
-	Refused       string `protobuf:"bytes,6,opt,name=refused,proto3" json:"refused,omitempty"`
+	Refused string `protobuf:"bytes,6,opt,name=refused,proto3" json:"refused,omitempty"`
+	// Permissions, which are not about one record, that it newly has and has no
+	// more.
+	PermissionsGained []*PermissionImpact `protobuf:"bytes,20,rep,name=permissions_gained,json=permissionsGained,proto3" json:"permissions_gained,omitempty"`
+	PermissionsLost   []*PermissionImpact `protobuf:"bytes,21,rep,name=permissions_lost,json=permissionsLost,proto3" json:"permissions_lost,omitempty"`
+	// What it may say about access: looser limits first.
+	Limits        []*LimitImpact `protobuf:"bytes,22,rep,name=limits,proto3" json:"limits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -393,6 +408,152 @@ func (x *PersonaImpact) GetRefused() string {
 	return ""
 }
 
+func (x *PersonaImpact) GetPermissionsGained() []*PermissionImpact {
+	if x != nil {
+		return x.PermissionsGained
+	}
+	return nil
+}
+
+func (x *PersonaImpact) GetPermissionsLost() []*PermissionImpact {
+	if x != nil {
+		return x.PermissionsLost
+	}
+	return nil
+}
+
+func (x *PersonaImpact) GetLimits() []*LimitImpact {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+type PermissionImpact struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As fact.write.
+	Permission string `protobuf:"bytes,1,opt,name=permission,proto3" json:"permission,omitempty"`
+	// What it lets do.
+	Text          string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PermissionImpact) Reset() {
+	*x = PermissionImpact{}
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PermissionImpact) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PermissionImpact) ProtoMessage() {}
+
+func (x *PermissionImpact) ProtoReflect() protoreflect.Message {
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PermissionImpact.ProtoReflect.Descriptor instead.
+func (*PermissionImpact) Descriptor() ([]byte, []int) {
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *PermissionImpact) GetPermission() string {
+	if x != nil {
+		return x.Permission
+	}
+	return ""
+}
+
+func (x *PermissionImpact) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+// LimitImpact is a limit that would be another one: how long a share may hold,
+// whether somebody may edit their own access.
+type LimitImpact struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Limit  string                 `protobuf:"bytes,1,opt,name=limit,proto3" json:"limit,omitempty"`
+	Before string                 `protobuf:"bytes,2,opt,name=before,proto3" json:"before,omitempty"`
+	After  string                 `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`
+	// The candidate allows something that is refused now.
+	Looser        bool `protobuf:"varint,4,opt,name=looser,proto3" json:"looser,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LimitImpact) Reset() {
+	*x = LimitImpact{}
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LimitImpact) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LimitImpact) ProtoMessage() {}
+
+func (x *LimitImpact) ProtoReflect() protoreflect.Message {
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LimitImpact.ProtoReflect.Descriptor instead.
+func (*LimitImpact) Descriptor() ([]byte, []int) {
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *LimitImpact) GetLimit() string {
+	if x != nil {
+		return x.Limit
+	}
+	return ""
+}
+
+func (x *LimitImpact) GetBefore() string {
+	if x != nil {
+		return x.Before
+	}
+	return ""
+}
+
+func (x *LimitImpact) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+func (x *LimitImpact) GetLooser() bool {
+	if x != nil {
+		return x.Looser
+	}
+	return false
+}
+
 type EntityImpact struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Entity string                 `protobuf:"bytes,1,opt,name=entity,proto3" json:"entity,omitempty"`
@@ -419,7 +580,7 @@ type EntityImpact struct {
 
 func (x *EntityImpact) Reset() {
 	*x = EntityImpact{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[5]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -431,7 +592,7 @@ func (x *EntityImpact) String() string {
 func (*EntityImpact) ProtoMessage() {}
 
 func (x *EntityImpact) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[5]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -444,7 +605,7 @@ func (x *EntityImpact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EntityImpact.ProtoReflect.Descriptor instead.
 func (*EntityImpact) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{5}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *EntityImpact) GetEntity() string {
@@ -551,7 +712,7 @@ type GroupImpact struct {
 
 func (x *GroupImpact) Reset() {
 	*x = GroupImpact{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[6]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -563,7 +724,7 @@ func (x *GroupImpact) String() string {
 func (*GroupImpact) ProtoMessage() {}
 
 func (x *GroupImpact) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[6]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -576,7 +737,7 @@ func (x *GroupImpact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupImpact.ProtoReflect.Descriptor instead.
 func (*GroupImpact) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{6}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GroupImpact) GetGroup() string {
@@ -619,7 +780,7 @@ type PlaceImpact struct {
 
 func (x *PlaceImpact) Reset() {
 	*x = PlaceImpact{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[7]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -631,7 +792,7 @@ func (x *PlaceImpact) String() string {
 func (*PlaceImpact) ProtoMessage() {}
 
 func (x *PlaceImpact) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[7]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -644,7 +805,7 @@ func (x *PlaceImpact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlaceImpact.ProtoReflect.Descriptor instead.
 func (*PlaceImpact) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{7}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PlaceImpact) GetId() string {
@@ -692,13 +853,16 @@ type ImpactSummary struct {
 	LargestSubject string                 `protobuf:"bytes,9,opt,name=largest_subject,json=largestSubject,proto3" json:"largest_subject,omitempty"`
 	LargestEntity  string                 `protobuf:"bytes,10,opt,name=largest_entity,json=largestEntity,proto3" json:"largest_entity,omitempty"`
 	At             *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=at,proto3" json:"at,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// What changes in the bundle itself, whoever it is about: promises dropped,
+	// personas gone, rules worded otherwise in which no difference was found.
+	Warnings      []string `protobuf:"bytes,20,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ImpactSummary) Reset() {
 	*x = ImpactSummary{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[8]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -710,7 +874,7 @@ func (x *ImpactSummary) String() string {
 func (*ImpactSummary) ProtoMessage() {}
 
 func (x *ImpactSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[8]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -723,7 +887,7 @@ func (x *ImpactSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImpactSummary.ProtoReflect.Descriptor instead.
 func (*ImpactSummary) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{8}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ImpactSummary) GetBefore() string {
@@ -803,6 +967,13 @@ func (x *ImpactSummary) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *ImpactSummary) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
+}
+
 // ImpactReport is a whole comparison, as it is kept with a proposal.
 type ImpactReport struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -815,7 +986,7 @@ type ImpactReport struct {
 
 func (x *ImpactReport) Reset() {
 	*x = ImpactReport{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[9]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -827,7 +998,7 @@ func (x *ImpactReport) String() string {
 func (*ImpactReport) ProtoMessage() {}
 
 func (x *ImpactReport) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[9]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -840,7 +1011,7 @@ func (x *ImpactReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImpactReport.ProtoReflect.Descriptor instead.
 func (*ImpactReport) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{9}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ImpactReport) GetSummary() *ImpactSummary {
@@ -871,7 +1042,7 @@ type PastSubjectRequest struct {
 
 func (x *PastSubjectRequest) Reset() {
 	*x = PastSubjectRequest{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[10]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -883,7 +1054,7 @@ func (x *PastSubjectRequest) String() string {
 func (*PastSubjectRequest) ProtoMessage() {}
 
 func (x *PastSubjectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[10]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -896,7 +1067,7 @@ func (x *PastSubjectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastSubjectRequest.ProtoReflect.Descriptor instead.
 func (*PastSubjectRequest) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{10}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PastSubjectRequest) GetSubject() string {
@@ -937,7 +1108,7 @@ type PastSubjectResponse struct {
 
 func (x *PastSubjectResponse) Reset() {
 	*x = PastSubjectResponse{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[11]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -949,7 +1120,7 @@ func (x *PastSubjectResponse) String() string {
 func (*PastSubjectResponse) ProtoMessage() {}
 
 func (x *PastSubjectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[11]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -962,7 +1133,7 @@ func (x *PastSubjectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastSubjectResponse.ProtoReflect.Descriptor instead.
 func (*PastSubjectResponse) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{11}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PastSubjectResponse) GetSights() []*PastSight {
@@ -994,7 +1165,7 @@ type PastSight struct {
 
 func (x *PastSight) Reset() {
 	*x = PastSight{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[12]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1006,7 +1177,7 @@ func (x *PastSight) String() string {
 func (*PastSight) ProtoMessage() {}
 
 func (x *PastSight) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[12]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1019,7 +1190,7 @@ func (x *PastSight) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastSight.ProtoReflect.Descriptor instead.
 func (*PastSight) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{12}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PastSight) GetEntity() string {
@@ -1076,7 +1247,7 @@ type PastRecordRequest struct {
 
 func (x *PastRecordRequest) Reset() {
 	*x = PastRecordRequest{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[13]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1088,7 +1259,7 @@ func (x *PastRecordRequest) String() string {
 func (*PastRecordRequest) ProtoMessage() {}
 
 func (x *PastRecordRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[13]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1101,7 +1272,7 @@ func (x *PastRecordRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastRecordRequest.ProtoReflect.Descriptor instead.
 func (*PastRecordRequest) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{13}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PastRecordRequest) GetEntity() string {
@@ -1138,7 +1309,7 @@ type PastRecordResponse struct {
 
 func (x *PastRecordResponse) Reset() {
 	*x = PastRecordResponse{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[14]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1150,7 +1321,7 @@ func (x *PastRecordResponse) String() string {
 func (*PastRecordResponse) ProtoMessage() {}
 
 func (x *PastRecordResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[14]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1163,7 +1334,7 @@ func (x *PastRecordResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastRecordResponse.ProtoReflect.Descriptor instead.
 func (*PastRecordResponse) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{14}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PastRecordResponse) GetViewers() []*Viewer {
@@ -1208,7 +1379,7 @@ type ReplayRequest struct {
 
 func (x *ReplayRequest) Reset() {
 	*x = ReplayRequest{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[15]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1220,7 +1391,7 @@ func (x *ReplayRequest) String() string {
 func (*ReplayRequest) ProtoMessage() {}
 
 func (x *ReplayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[15]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1233,7 +1404,7 @@ func (x *ReplayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayRequest.ProtoReflect.Descriptor instead.
 func (*ReplayRequest) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{15}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ReplayRequest) GetCandidate() *Candidate {
@@ -1278,7 +1449,7 @@ type ReplayResponse struct {
 
 func (x *ReplayResponse) Reset() {
 	*x = ReplayResponse{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[16]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1290,7 +1461,7 @@ func (x *ReplayResponse) String() string {
 func (*ReplayResponse) ProtoMessage() {}
 
 func (x *ReplayResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[16]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1303,7 +1474,7 @@ func (x *ReplayResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayResponse.ProtoReflect.Descriptor instead.
 func (*ReplayResponse) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{16}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ReplayResponse) GetMessage() isReplayResponse_Message {
@@ -1377,7 +1548,7 @@ type ReplayedDecision struct {
 
 func (x *ReplayedDecision) Reset() {
 	*x = ReplayedDecision{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[17]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1389,7 +1560,7 @@ func (x *ReplayedDecision) String() string {
 func (*ReplayedDecision) ProtoMessage() {}
 
 func (x *ReplayedDecision) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[17]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1402,7 +1573,7 @@ func (x *ReplayedDecision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayedDecision.ProtoReflect.Descriptor instead.
 func (*ReplayedDecision) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{17}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ReplayedDecision) GetId() int64 {
@@ -1472,7 +1643,7 @@ type ReplayedRecord struct {
 
 func (x *ReplayedRecord) Reset() {
 	*x = ReplayedRecord{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[18]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1484,7 +1655,7 @@ func (x *ReplayedRecord) String() string {
 func (*ReplayedRecord) ProtoMessage() {}
 
 func (x *ReplayedRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[18]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1497,7 +1668,7 @@ func (x *ReplayedRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayedRecord.ProtoReflect.Descriptor instead.
 func (*ReplayedRecord) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{18}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ReplayedRecord) GetId() string {
@@ -1602,7 +1773,7 @@ type ReplaySummary struct {
 
 func (x *ReplaySummary) Reset() {
 	*x = ReplaySummary{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[19]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1614,7 +1785,7 @@ func (x *ReplaySummary) String() string {
 func (*ReplaySummary) ProtoMessage() {}
 
 func (x *ReplaySummary) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[19]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1627,7 +1798,7 @@ func (x *ReplaySummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaySummary.ProtoReflect.Descriptor instead.
 func (*ReplaySummary) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{19}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ReplaySummary) GetAfter() string {
@@ -1718,7 +1889,7 @@ type ReplayReport struct {
 
 func (x *ReplayReport) Reset() {
 	*x = ReplayReport{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[20]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1730,7 +1901,7 @@ func (x *ReplayReport) String() string {
 func (*ReplayReport) ProtoMessage() {}
 
 func (x *ReplayReport) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[20]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1743,7 +1914,7 @@ func (x *ReplayReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayReport.ProtoReflect.Descriptor instead.
 func (*ReplayReport) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{20}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ReplayReport) GetSummary() *ReplaySummary {
@@ -1767,11 +1938,12 @@ const file_meridian_policy_v1_impact_proto_rawDesc = "" +
 	"\x1fmeridian/policy/v1/impact.proto\x12\x12meridian.policy.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fmeridian/policy/v1/policy.proto\"Y\n" +
 	"\tCandidate\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x124\n" +
-	"\amodules\x18\x02 \x03(\v2\x1a.meridian.policy.v1.ModuleR\amodules\"\x80\x01\n" +
+	"\amodules\x18\x02 \x03(\v2\x1a.meridian.policy.v1.ModuleR\amodules\"\x94\x01\n" +
 	"\rImpactRequest\x12;\n" +
 	"\tcandidate\x18\x01 \x01(\v2\x1d.meridian.policy.v1.CandidateR\tcandidate\x12\x1a\n" +
 	"\bsubjects\x18\x02 \x03(\tR\bsubjects\x12\x16\n" +
-	"\x06action\x18\x03 \x01(\tR\x06action\"\xd5\x01\n" +
+	"\x06action\x18\x03 \x01(\tR\x06action\x12\x12\n" +
+	"\x04from\x18\x04 \x01(\tR\x04from\"\xd5\x01\n" +
 	"\x0eImpactResponse\x12:\n" +
 	"\bprogress\x18\x01 \x01(\v2\x1c.meridian.policy.v1.ProgressH\x00R\bprogress\x12=\n" +
 	"\apersona\x18\x02 \x01(\v2!.meridian.policy.v1.PersonaImpactH\x00R\apersona\x12=\n" +
@@ -1780,14 +1952,27 @@ const file_meridian_policy_v1_impact_proto_rawDesc = "" +
 	"\bProgress\x12\x12\n" +
 	"\x04done\x18\x01 \x01(\x03R\x04done\x12\x14\n" +
 	"\x05total\x18\x02 \x01(\x03R\x05total\x12\x18\n" +
-	"\acurrent\x18\x03 \x01(\tR\acurrent\"\xdc\x01\n" +
+	"\acurrent\x18\x03 \x01(\tR\acurrent\"\xbb\x03\n" +
 	"\rPersonaImpact\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12 \n" +
 	"\vdestination\x18\x03 \x01(\tR\vdestination\x12<\n" +
 	"\bentities\x18\x04 \x03(\v2 .meridian.policy.v1.EntityImpactR\bentities\x12#\n" +
 	"\rother_actions\x18\x05 \x03(\tR\fotherActions\x12\x18\n" +
-	"\arefused\x18\x06 \x01(\tR\arefused\"\xdb\x03\n" +
+	"\arefused\x18\x06 \x01(\tR\arefused\x12S\n" +
+	"\x12permissions_gained\x18\x14 \x03(\v2$.meridian.policy.v1.PermissionImpactR\x11permissionsGained\x12O\n" +
+	"\x10permissions_lost\x18\x15 \x03(\v2$.meridian.policy.v1.PermissionImpactR\x0fpermissionsLost\x127\n" +
+	"\x06limits\x18\x16 \x03(\v2\x1f.meridian.policy.v1.LimitImpactR\x06limits\"F\n" +
+	"\x10PermissionImpact\x12\x1e\n" +
+	"\n" +
+	"permission\x18\x01 \x01(\tR\n" +
+	"permission\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\"i\n" +
+	"\vLimitImpact\x12\x14\n" +
+	"\x05limit\x18\x01 \x01(\tR\x05limit\x12\x16\n" +
+	"\x06before\x18\x02 \x01(\tR\x06before\x12\x14\n" +
+	"\x05after\x18\x03 \x01(\tR\x05after\x12\x16\n" +
+	"\x06looser\x18\x04 \x01(\bR\x06looser\"\xdb\x03\n" +
 	"\fEntityImpact\x12\x16\n" +
 	"\x06entity\x18\x01 \x01(\tR\x06entity\x12\x18\n" +
 	"\arecords\x18\x02 \x01(\x03R\arecords\x12\x16\n" +
@@ -1814,7 +1999,7 @@ const file_meridian_policy_v1_impact_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06gained\x18\x02 \x01(\x03R\x06gained\x12\x12\n" +
 	"\x04lost\x18\x03 \x01(\x03R\x04lost\x12\x18\n" +
-	"\achanged\x18\x04 \x01(\x03R\achanged\"\xe1\x02\n" +
+	"\achanged\x18\x04 \x01(\x03R\achanged\"\xfd\x02\n" +
 	"\rImpactSummary\x12\x16\n" +
 	"\x06before\x18\x01 \x01(\tR\x06before\x12\x14\n" +
 	"\x05after\x18\x02 \x01(\tR\x05after\x12\x1a\n" +
@@ -1827,7 +2012,8 @@ const file_meridian_policy_v1_impact_proto_rawDesc = "" +
 	"\x0flargest_subject\x18\t \x01(\tR\x0elargestSubject\x12%\n" +
 	"\x0elargest_entity\x18\n" +
 	" \x01(\tR\rlargestEntity\x12*\n" +
-	"\x02at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\x8a\x01\n" +
+	"\x02at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x1a\n" +
+	"\bwarnings\x18\x14 \x03(\tR\bwarnings\"\x8a\x01\n" +
 	"\fImpactReport\x12;\n" +
 	"\asummary\x18\x01 \x01(\v2!.meridian.policy.v1.ImpactSummaryR\asummary\x12=\n" +
 	"\bpersonas\x18\x02 \x03(\v2!.meridian.policy.v1.PersonaImpactR\bpersonas\"\x88\x01\n" +
@@ -1930,84 +2116,89 @@ func file_meridian_policy_v1_impact_proto_rawDescGZIP() []byte {
 	return file_meridian_policy_v1_impact_proto_rawDescData
 }
 
-var file_meridian_policy_v1_impact_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_meridian_policy_v1_impact_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_meridian_policy_v1_impact_proto_goTypes = []any{
 	(*Candidate)(nil),             // 0: meridian.policy.v1.Candidate
 	(*ImpactRequest)(nil),         // 1: meridian.policy.v1.ImpactRequest
 	(*ImpactResponse)(nil),        // 2: meridian.policy.v1.ImpactResponse
 	(*Progress)(nil),              // 3: meridian.policy.v1.Progress
 	(*PersonaImpact)(nil),         // 4: meridian.policy.v1.PersonaImpact
-	(*EntityImpact)(nil),          // 5: meridian.policy.v1.EntityImpact
-	(*GroupImpact)(nil),           // 6: meridian.policy.v1.GroupImpact
-	(*PlaceImpact)(nil),           // 7: meridian.policy.v1.PlaceImpact
-	(*ImpactSummary)(nil),         // 8: meridian.policy.v1.ImpactSummary
-	(*ImpactReport)(nil),          // 9: meridian.policy.v1.ImpactReport
-	(*PastSubjectRequest)(nil),    // 10: meridian.policy.v1.PastSubjectRequest
-	(*PastSubjectResponse)(nil),   // 11: meridian.policy.v1.PastSubjectResponse
-	(*PastSight)(nil),             // 12: meridian.policy.v1.PastSight
-	(*PastRecordRequest)(nil),     // 13: meridian.policy.v1.PastRecordRequest
-	(*PastRecordResponse)(nil),    // 14: meridian.policy.v1.PastRecordResponse
-	(*ReplayRequest)(nil),         // 15: meridian.policy.v1.ReplayRequest
-	(*ReplayResponse)(nil),        // 16: meridian.policy.v1.ReplayResponse
-	(*ReplayedDecision)(nil),      // 17: meridian.policy.v1.ReplayedDecision
-	(*ReplayedRecord)(nil),        // 18: meridian.policy.v1.ReplayedRecord
-	(*ReplaySummary)(nil),         // 19: meridian.policy.v1.ReplaySummary
-	(*ReplayReport)(nil),          // 20: meridian.policy.v1.ReplayReport
-	nil,                           // 21: meridian.policy.v1.PastSight.GroundsEntry
-	nil,                           // 22: meridian.policy.v1.PastSight.TerritoriesEntry
-	nil,                           // 23: meridian.policy.v1.PastSight.SegmentsEntry
-	(*Module)(nil),                // 24: meridian.policy.v1.Module
-	(*timestamppb.Timestamp)(nil), // 25: google.protobuf.Timestamp
-	(*Viewer)(nil),                // 26: meridian.policy.v1.Viewer
-	(*Reason)(nil),                // 27: meridian.policy.v1.Reason
+	(*PermissionImpact)(nil),      // 5: meridian.policy.v1.PermissionImpact
+	(*LimitImpact)(nil),           // 6: meridian.policy.v1.LimitImpact
+	(*EntityImpact)(nil),          // 7: meridian.policy.v1.EntityImpact
+	(*GroupImpact)(nil),           // 8: meridian.policy.v1.GroupImpact
+	(*PlaceImpact)(nil),           // 9: meridian.policy.v1.PlaceImpact
+	(*ImpactSummary)(nil),         // 10: meridian.policy.v1.ImpactSummary
+	(*ImpactReport)(nil),          // 11: meridian.policy.v1.ImpactReport
+	(*PastSubjectRequest)(nil),    // 12: meridian.policy.v1.PastSubjectRequest
+	(*PastSubjectResponse)(nil),   // 13: meridian.policy.v1.PastSubjectResponse
+	(*PastSight)(nil),             // 14: meridian.policy.v1.PastSight
+	(*PastRecordRequest)(nil),     // 15: meridian.policy.v1.PastRecordRequest
+	(*PastRecordResponse)(nil),    // 16: meridian.policy.v1.PastRecordResponse
+	(*ReplayRequest)(nil),         // 17: meridian.policy.v1.ReplayRequest
+	(*ReplayResponse)(nil),        // 18: meridian.policy.v1.ReplayResponse
+	(*ReplayedDecision)(nil),      // 19: meridian.policy.v1.ReplayedDecision
+	(*ReplayedRecord)(nil),        // 20: meridian.policy.v1.ReplayedRecord
+	(*ReplaySummary)(nil),         // 21: meridian.policy.v1.ReplaySummary
+	(*ReplayReport)(nil),          // 22: meridian.policy.v1.ReplayReport
+	nil,                           // 23: meridian.policy.v1.PastSight.GroundsEntry
+	nil,                           // 24: meridian.policy.v1.PastSight.TerritoriesEntry
+	nil,                           // 25: meridian.policy.v1.PastSight.SegmentsEntry
+	(*Module)(nil),                // 26: meridian.policy.v1.Module
+	(*timestamppb.Timestamp)(nil), // 27: google.protobuf.Timestamp
+	(*Viewer)(nil),                // 28: meridian.policy.v1.Viewer
+	(*Reason)(nil),                // 29: meridian.policy.v1.Reason
 }
 var file_meridian_policy_v1_impact_proto_depIdxs = []int32{
-	24, // 0: meridian.policy.v1.Candidate.modules:type_name -> meridian.policy.v1.Module
+	26, // 0: meridian.policy.v1.Candidate.modules:type_name -> meridian.policy.v1.Module
 	0,  // 1: meridian.policy.v1.ImpactRequest.candidate:type_name -> meridian.policy.v1.Candidate
 	3,  // 2: meridian.policy.v1.ImpactResponse.progress:type_name -> meridian.policy.v1.Progress
 	4,  // 3: meridian.policy.v1.ImpactResponse.persona:type_name -> meridian.policy.v1.PersonaImpact
-	8,  // 4: meridian.policy.v1.ImpactResponse.summary:type_name -> meridian.policy.v1.ImpactSummary
-	5,  // 5: meridian.policy.v1.PersonaImpact.entities:type_name -> meridian.policy.v1.EntityImpact
-	6,  // 6: meridian.policy.v1.EntityImpact.groups:type_name -> meridian.policy.v1.GroupImpact
-	7,  // 7: meridian.policy.v1.EntityImpact.territories:type_name -> meridian.policy.v1.PlaceImpact
-	7,  // 8: meridian.policy.v1.EntityImpact.segments:type_name -> meridian.policy.v1.PlaceImpact
-	25, // 9: meridian.policy.v1.ImpactSummary.at:type_name -> google.protobuf.Timestamp
-	8,  // 10: meridian.policy.v1.ImpactReport.summary:type_name -> meridian.policy.v1.ImpactSummary
-	4,  // 11: meridian.policy.v1.ImpactReport.personas:type_name -> meridian.policy.v1.PersonaImpact
-	25, // 12: meridian.policy.v1.PastSubjectRequest.at:type_name -> google.protobuf.Timestamp
-	12, // 13: meridian.policy.v1.PastSubjectResponse.sights:type_name -> meridian.policy.v1.PastSight
-	21, // 14: meridian.policy.v1.PastSight.grounds:type_name -> meridian.policy.v1.PastSight.GroundsEntry
-	22, // 15: meridian.policy.v1.PastSight.territories:type_name -> meridian.policy.v1.PastSight.TerritoriesEntry
-	23, // 16: meridian.policy.v1.PastSight.segments:type_name -> meridian.policy.v1.PastSight.SegmentsEntry
-	25, // 17: meridian.policy.v1.PastRecordRequest.at:type_name -> google.protobuf.Timestamp
-	26, // 18: meridian.policy.v1.PastRecordResponse.viewers:type_name -> meridian.policy.v1.Viewer
-	0,  // 19: meridian.policy.v1.ReplayRequest.candidate:type_name -> meridian.policy.v1.Candidate
-	25, // 20: meridian.policy.v1.ReplayRequest.since:type_name -> google.protobuf.Timestamp
-	25, // 21: meridian.policy.v1.ReplayRequest.until:type_name -> google.protobuf.Timestamp
-	3,  // 22: meridian.policy.v1.ReplayResponse.progress:type_name -> meridian.policy.v1.Progress
-	17, // 23: meridian.policy.v1.ReplayResponse.decision:type_name -> meridian.policy.v1.ReplayedDecision
-	19, // 24: meridian.policy.v1.ReplayResponse.summary:type_name -> meridian.policy.v1.ReplaySummary
-	25, // 25: meridian.policy.v1.ReplayedDecision.at:type_name -> google.protobuf.Timestamp
-	18, // 26: meridian.policy.v1.ReplayedDecision.records:type_name -> meridian.policy.v1.ReplayedRecord
-	27, // 27: meridian.policy.v1.ReplayedRecord.opens:type_name -> meridian.policy.v1.Reason
-	27, // 28: meridian.policy.v1.ReplayedRecord.closes:type_name -> meridian.policy.v1.Reason
-	27, // 29: meridian.policy.v1.ReplayedRecord.opened:type_name -> meridian.policy.v1.Reason
-	27, // 30: meridian.policy.v1.ReplayedRecord.closed:type_name -> meridian.policy.v1.Reason
-	19, // 31: meridian.policy.v1.ReplayReport.summary:type_name -> meridian.policy.v1.ReplaySummary
-	17, // 32: meridian.policy.v1.ReplayReport.decisions:type_name -> meridian.policy.v1.ReplayedDecision
-	1,  // 33: meridian.policy.v1.ImpactService.Impact:input_type -> meridian.policy.v1.ImpactRequest
-	10, // 34: meridian.policy.v1.ImpactService.PastSubject:input_type -> meridian.policy.v1.PastSubjectRequest
-	13, // 35: meridian.policy.v1.ImpactService.PastRecord:input_type -> meridian.policy.v1.PastRecordRequest
-	15, // 36: meridian.policy.v1.ImpactService.Replay:input_type -> meridian.policy.v1.ReplayRequest
-	2,  // 37: meridian.policy.v1.ImpactService.Impact:output_type -> meridian.policy.v1.ImpactResponse
-	11, // 38: meridian.policy.v1.ImpactService.PastSubject:output_type -> meridian.policy.v1.PastSubjectResponse
-	14, // 39: meridian.policy.v1.ImpactService.PastRecord:output_type -> meridian.policy.v1.PastRecordResponse
-	16, // 40: meridian.policy.v1.ImpactService.Replay:output_type -> meridian.policy.v1.ReplayResponse
-	37, // [37:41] is the sub-list for method output_type
-	33, // [33:37] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	10, // 4: meridian.policy.v1.ImpactResponse.summary:type_name -> meridian.policy.v1.ImpactSummary
+	7,  // 5: meridian.policy.v1.PersonaImpact.entities:type_name -> meridian.policy.v1.EntityImpact
+	5,  // 6: meridian.policy.v1.PersonaImpact.permissions_gained:type_name -> meridian.policy.v1.PermissionImpact
+	5,  // 7: meridian.policy.v1.PersonaImpact.permissions_lost:type_name -> meridian.policy.v1.PermissionImpact
+	6,  // 8: meridian.policy.v1.PersonaImpact.limits:type_name -> meridian.policy.v1.LimitImpact
+	8,  // 9: meridian.policy.v1.EntityImpact.groups:type_name -> meridian.policy.v1.GroupImpact
+	9,  // 10: meridian.policy.v1.EntityImpact.territories:type_name -> meridian.policy.v1.PlaceImpact
+	9,  // 11: meridian.policy.v1.EntityImpact.segments:type_name -> meridian.policy.v1.PlaceImpact
+	27, // 12: meridian.policy.v1.ImpactSummary.at:type_name -> google.protobuf.Timestamp
+	10, // 13: meridian.policy.v1.ImpactReport.summary:type_name -> meridian.policy.v1.ImpactSummary
+	4,  // 14: meridian.policy.v1.ImpactReport.personas:type_name -> meridian.policy.v1.PersonaImpact
+	27, // 15: meridian.policy.v1.PastSubjectRequest.at:type_name -> google.protobuf.Timestamp
+	14, // 16: meridian.policy.v1.PastSubjectResponse.sights:type_name -> meridian.policy.v1.PastSight
+	23, // 17: meridian.policy.v1.PastSight.grounds:type_name -> meridian.policy.v1.PastSight.GroundsEntry
+	24, // 18: meridian.policy.v1.PastSight.territories:type_name -> meridian.policy.v1.PastSight.TerritoriesEntry
+	25, // 19: meridian.policy.v1.PastSight.segments:type_name -> meridian.policy.v1.PastSight.SegmentsEntry
+	27, // 20: meridian.policy.v1.PastRecordRequest.at:type_name -> google.protobuf.Timestamp
+	28, // 21: meridian.policy.v1.PastRecordResponse.viewers:type_name -> meridian.policy.v1.Viewer
+	0,  // 22: meridian.policy.v1.ReplayRequest.candidate:type_name -> meridian.policy.v1.Candidate
+	27, // 23: meridian.policy.v1.ReplayRequest.since:type_name -> google.protobuf.Timestamp
+	27, // 24: meridian.policy.v1.ReplayRequest.until:type_name -> google.protobuf.Timestamp
+	3,  // 25: meridian.policy.v1.ReplayResponse.progress:type_name -> meridian.policy.v1.Progress
+	19, // 26: meridian.policy.v1.ReplayResponse.decision:type_name -> meridian.policy.v1.ReplayedDecision
+	21, // 27: meridian.policy.v1.ReplayResponse.summary:type_name -> meridian.policy.v1.ReplaySummary
+	27, // 28: meridian.policy.v1.ReplayedDecision.at:type_name -> google.protobuf.Timestamp
+	20, // 29: meridian.policy.v1.ReplayedDecision.records:type_name -> meridian.policy.v1.ReplayedRecord
+	29, // 30: meridian.policy.v1.ReplayedRecord.opens:type_name -> meridian.policy.v1.Reason
+	29, // 31: meridian.policy.v1.ReplayedRecord.closes:type_name -> meridian.policy.v1.Reason
+	29, // 32: meridian.policy.v1.ReplayedRecord.opened:type_name -> meridian.policy.v1.Reason
+	29, // 33: meridian.policy.v1.ReplayedRecord.closed:type_name -> meridian.policy.v1.Reason
+	21, // 34: meridian.policy.v1.ReplayReport.summary:type_name -> meridian.policy.v1.ReplaySummary
+	19, // 35: meridian.policy.v1.ReplayReport.decisions:type_name -> meridian.policy.v1.ReplayedDecision
+	1,  // 36: meridian.policy.v1.ImpactService.Impact:input_type -> meridian.policy.v1.ImpactRequest
+	12, // 37: meridian.policy.v1.ImpactService.PastSubject:input_type -> meridian.policy.v1.PastSubjectRequest
+	15, // 38: meridian.policy.v1.ImpactService.PastRecord:input_type -> meridian.policy.v1.PastRecordRequest
+	17, // 39: meridian.policy.v1.ImpactService.Replay:input_type -> meridian.policy.v1.ReplayRequest
+	2,  // 40: meridian.policy.v1.ImpactService.Impact:output_type -> meridian.policy.v1.ImpactResponse
+	13, // 41: meridian.policy.v1.ImpactService.PastSubject:output_type -> meridian.policy.v1.PastSubjectResponse
+	16, // 42: meridian.policy.v1.ImpactService.PastRecord:output_type -> meridian.policy.v1.PastRecordResponse
+	18, // 43: meridian.policy.v1.ImpactService.Replay:output_type -> meridian.policy.v1.ReplayResponse
+	40, // [40:44] is the sub-list for method output_type
+	36, // [36:40] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_meridian_policy_v1_impact_proto_init() }
@@ -2021,7 +2212,7 @@ func file_meridian_policy_v1_impact_proto_init() {
 		(*ImpactResponse_Persona)(nil),
 		(*ImpactResponse_Summary)(nil),
 	}
-	file_meridian_policy_v1_impact_proto_msgTypes[16].OneofWrappers = []any{
+	file_meridian_policy_v1_impact_proto_msgTypes[18].OneofWrappers = []any{
 		(*ReplayResponse_Progress)(nil),
 		(*ReplayResponse_Decision)(nil),
 		(*ReplayResponse_Summary)(nil),
@@ -2032,7 +2223,7 @@ func file_meridian_policy_v1_impact_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meridian_policy_v1_impact_proto_rawDesc), len(file_meridian_policy_v1_impact_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   24,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

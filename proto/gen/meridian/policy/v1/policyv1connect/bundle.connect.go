@@ -105,7 +105,8 @@ type BundleServiceClient interface {
 	// Activate puts a proposal with two signatures in force for the next statement
 	// of everybody.
 	Activate(context.Context, *v1.ActivateRequest) (*v1.ActivateResponse, error)
-	// Rollback puts a bundle in force again that was before. One signature.
+	// Rollback goes back to a bundle below the one in force, which it withdraws.
+	// One signature.
 	Rollback(context.Context, *v1.RollbackRequest) (*v1.RollbackResponse, error)
 	ListKeys(context.Context, *v1.ListKeysRequest) (*v1.ListKeysResponse, error)
 	// RevokeKey ends a key for good. One signature.
@@ -467,7 +468,8 @@ type BundleServiceHandler interface {
 	// Activate puts a proposal with two signatures in force for the next statement
 	// of everybody.
 	Activate(context.Context, *v1.ActivateRequest) (*v1.ActivateResponse, error)
-	// Rollback puts a bundle in force again that was before. One signature.
+	// Rollback goes back to a bundle below the one in force, which it withdraws.
+	// One signature.
 	Rollback(context.Context, *v1.RollbackRequest) (*v1.RollbackResponse, error)
 	ListKeys(context.Context, *v1.ListKeysRequest) (*v1.ListKeysResponse, error)
 	// RevokeKey ends a key for good. One signature.
