@@ -30,6 +30,13 @@ func Apart(before, after Filter, b, a *Args) []string {
 			found = append(found, sql)
 		}
 	}
+	if b.flips != a.flips { // what both sides say of judgements is compared without them
+		for _, at := range []*Args{b, a} {
+			if at.flips != nil && (before.judged() || after.judged()) {
+				found = append(found, at.flips.about(at)...)
+			}
+		}
+	}
 	// What looks at no fact comes first: it is cheap, and often decides alone.
 	slices.SortStableFunc(found, func(a, b string) int { return cmp.Compare(strings.Count(a, "exists ("), strings.Count(b, "exists (")) })
 	return found
@@ -39,6 +46,14 @@ func Apart(before, after Filter, b, a *Args) []string {
 // that shows nothing.
 func (f Filter) opened() expr { return orNothing(f.opens) }
 func (f Filter) closed() expr { return orNothing(f.closes) }
+
+// judged reports whether judgements have a say in the filter.
+func (f Filter) judged() bool {
+	all := append(slices.Collect(maps.Values(f.reveals)), slices.Collect(maps.Values(f.masks))...)
+	return slices.ContainsFunc(append(all, f.where()), func(x expr) bool {
+		return strings.Contains(x.sql(&Args{}), factTables["grant"].from)
+	})
+}
 
 func orNothing(x expr) expr {
 	if x == nil {

@@ -19,6 +19,7 @@ type Args struct {
 	many            bool              // it meets many rows: see ForMany
 	named           map[string]string // conditions that are evaluated elsewhere: see Once
 	of              *Args             // the statement this is a moment of; nil for itself
+	flips           *Flips            // judgements supposed the other way round; nil for none
 }
 
 // NewArgs is for a statement about the moment at, nil for now. The filter is
@@ -42,6 +43,14 @@ func (a *Args) At(at *Moment) *Args {
 	return n
 }
 
+// Supposing is the same statement at the same moment, with judgements supposed
+// the other way round; nil for none.
+func (a *Args) Supposing(flips *Flips) *Args {
+	n := a.afresh()
+	n.of, n.flips = a.statement(), flips
+	return n
+}
+
 func (a *Args) statement() *Args {
 	if a.of != nil {
 		return a.of
@@ -49,7 +58,7 @@ func (a *Args) statement() *Args {
 	return a
 }
 
-// afresh is an empty statement at the same moment.
+// afresh is an empty statement at the same moment, supposing nothing.
 func (a *Args) afresh() *Args {
 	return &Args{valid: a.valid, recorded: a.recorded, column: a.column, many: a.statement().many}
 }

@@ -115,7 +115,11 @@ type exists struct {
 func (e exists) sql(a *Args) string { return a.once(e.render) }
 
 func (e exists) render(a *Args) string {
-	return "exists (select from " + e.facts.from + " where " + e.on + " and " + a.recording() + " and " + e.cond.sql(a) + ")"
+	from := e.facts.from
+	if a.flips != nil && e.facts == factTables["grant"] {
+		from = a.flips.from(e.facts, a)
+	}
+	return "exists (select from " + from + " where " + e.on + " and " + a.recording() + " and " + e.cond.sql(a) + ")"
 }
 
 func and(terms ...expr) expr { return join("and", constant(true), terms) }

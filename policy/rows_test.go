@@ -172,7 +172,11 @@ func atNoon(sql string) string {
 }
 
 func (db rows) answers(ctx context.Context, entity string, f policy.Filter, at *policy.Moment) (map[crm.RecordID]answer, error) {
-	a := policy.NewArgs(at)
+	return db.answered(ctx, entity, f, policy.NewArgs(at))
+}
+
+// answered puts the question with arguments that may suppose something.
+func (db rows) answered(ctx context.Context, entity string, f policy.Filter, a *policy.Args) (map[crm.RecordID]answer, error) {
 	sql := db.query(f, a, entity)
 	rs, err := db.conn.Query(ctx, sql, a.Values()...)
 	if err != nil {
