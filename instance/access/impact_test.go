@@ -101,21 +101,15 @@ func TestImpactIsWhatActivationChanges(t *testing.T) {
 				was, is := all(t, w.door, s.ID), all(t, after, s.ID)
 				var want, got store.Shift
 				groups := map[string]store.GroupShift{}
-				for id := range maps.Keys(was) {
-					if _, both := is[id]; !both {
-						want.Lost++
-					}
-				}
-				for id, a := range is {
-					b, both := was[id]
-					if !both {
-						want.Gained++
-						continue
-					}
+				either := maps.Clone(was)
+				maps.Copy(either, is)
+				for id := range either {
+					b, before := was[id]
+					a, after := is[id]
 					changed := false
 					for _, g := range []string{"core", "commercial", "personal"} {
 						x := groups[g]
-						switch from, to := level(b, g), level(a, g); {
+						switch from, to := level(b, before, g), level(a, after, g); {
 						case from == to:
 							continue
 						case to == 2:
@@ -127,7 +121,12 @@ func TestImpactIsWhatActivationChanges(t *testing.T) {
 						}
 						groups[g], changed = x, true
 					}
-					if changed {
+					switch {
+					case !before:
+						want.Gained++
+					case !after:
+						want.Lost++
+					case changed:
 						want.Changed++
 					}
 				}
@@ -157,8 +156,11 @@ func TestImpactIsWhatActivationChanges(t *testing.T) {
 	}
 }
 
-func level(r crm.Record, group string) int {
+// level is how far a record shows a group: 2 as it is, 1 masked, 0 not at all.
+func level(r crm.Record, seen bool, group string) int {
 	switch {
+	case !seen:
+		return 0
 	case slices.Contains(r.Withheld, group):
 		return 0
 	case slices.Contains(r.Masked, group):

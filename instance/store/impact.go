@@ -20,11 +20,15 @@ type View struct {
 	Filter policy.Filter
 	At     *policy.Moment
 	Home   string
+	Flips  *policy.Flips // judgements supposed the other way round; nil for none
 }
+
+// of are the arguments of the statement that args are, for this view.
+func (v View) of(args *policy.Args) *policy.Args { return args.At(v.At).Supposing(v.Flips) }
 
 // shows is the boolean SQL of what the view shows.
 func (v View) shows(args *policy.Args) string {
-	shows := "(" + v.Filter.Where(args.At(v.At)) + ") is true"
+	shows := "(" + v.Filter.Where(v.of(args)) + ") is true"
 	if v.Home != "" {
 		shows = "(r.home = " + args.Add(v.Home, "text") + " and " + shows + ")"
 	}
@@ -34,7 +38,7 @@ func (v View) shows(args *policy.Args) string {
 // Difference is how two views of one entity differ, exactly.
 type Difference struct {
 	Shift
-	Groups      map[string]GroupShift // those shown differently on records seen in both
+	Groups      map[string]GroupShift // those shown differently
 	Territories map[string]Shift
 	Segments    map[string]Shift
 	Sample      DifferenceSample
@@ -45,8 +49,8 @@ type Difference struct {
 // group shown differently.
 type Shift struct{ Gained, Lost, Changed int64 }
 
-// GroupShift counts records seen in both views on which a field group becomes
-// shown, hidden, or masked.
+// GroupShift counts records on which a field group becomes shown, hidden, or
+// masked. A record that is not seen shows none.
 type GroupShift struct{ Gained, Lost, Masked int64 }
 
 // DifferenceSample has ids of records from different places, of each kind at
@@ -77,7 +81,7 @@ func (s *Store) Diff(ctx context.Context, entity string, before, after View) (Di
 		return Difference{}, crm.Errorf(crm.Internal, "two views of records of different homes are not compared")
 	}
 	d := differing{t: t, args: (&policy.Args{}).ForMany(), before: before, after: after}
-	apart := policy.Apart(before.Filter, after.Filter, d.args.At(before.At), d.args.At(after.At))
+	apart := policy.Apart(before.Filter, after.Filter, before.of(d.args), after.of(d.args))
 	out := Difference{Groups: map[string]GroupShift{}, Territories: map[string]Shift{}, Segments: map[string]Shift{}}
 	batch := &pgx.Batch{}
 	if len(apart) > 0 {
@@ -88,7 +92,7 @@ func (s *Store) Diff(ctx context.Context, entity string, before, after View) (Di
 		case err == nil && e.visible > mostly: // telling the few others apart costs more than comparing them
 			d.args, from = (&policy.Args{}).ForMany(), t.live+" r"
 		}
-		sql := d.sql(from)
+		sql := d.counted(from)
 		batch.Queue("select set_config('plan_cache_mode', 'force_custom_plan', true), set_config('work_mem', '64MB', true)")
 		batch.Queue(sql, d.args.Values()...).Query(func(rows pgx.Rows) error { return d.read(rows, &out) })
 	}
@@ -104,7 +108,7 @@ func (s *Store) Differ(ctx context.Context, entity string, before, after View) (
 		return false, err
 	}
 	args := (&policy.Args{}).ForMany()
-	apart := policy.Apart(before.Filter, after.Filter, args.At(before.At), args.At(after.At))
+	apart := policy.Apart(before.Filter, after.Filter, before.of(args), after.of(args))
 	if len(apart) == 0 {
 		return false, nil
 	}
@@ -121,7 +125,6 @@ type differing struct {
 	t             *table
 	args          *policy.Args
 	before, after View
-	groups        []string // those that the filters may show differently
 }
 
 func (d *differing) scan(apart []string) string {
@@ -136,46 +139,55 @@ func (d *differing) union(apart []string) string {
 	return "(" + strings.Join(parts, " union ") + ") u join " + d.t.live + " r on r.id = u.id"
 }
 
-// sql says of each row in question once what either view shows, and counts per
-// territory and per segment how it differs: gained, lost, or seen in both with
-// a letter per field group that is shown, hidden, masked or as before. Ids are
-// those of one record per place and difference.
-func (d *differing) sql(from string) string {
-	b, a := d.args.At(d.before.At), d.args.At(d.after.At)
+// rows says of each row in question, once, how it differs: gained, lost or
+// changed, and by a letter per field group what becomes of the group.
+func (d *differing) rows(from string) string {
+	b, a := d.before.of(d.args), d.after.of(d.args)
 	var once, levels, changed strings.Builder
 	column := func(i int) string { return `r."c` + strconv.Itoa(i) + `?"` }
 	for i, condition := range policy.Once(d.before.Filter, d.after.Filter, b, a, column) {
 		fmt.Fprintf(&once, `, %s as "c%d?"`, condition, i)
 	}
-	how := []string{"''"}
-	for i, g := range d.shownApart() {
-		was, is := level(d.before.Filter, g, b), level(d.after.Filter, g, a)
-		fmt.Fprintf(&levels, `, case when r."b?" and r."a?" then %s end as "b%d?", case when r."b?" and r."a?" then %s end as "a%d?"`, was, i, is, i)
-		fmt.Fprintf(&changed, ` or r."b%d?" <> r."a%d?"`, i, i)
-		how = append(how, fmt.Sprintf(`case when r."b%d?" = r."a%d?" then '%c' when r."a%d?" = 2 then '%c' when r."a%d?" = 0 then '%c' else '%c' end`, i, i, asBefore, i, becomesShown, i, becomesHidden, becomesMasked))
+	how := []string{`case when not r."b?" then '` + gainedRow + `' when not r."a?" then '` + lostRow + `' else '` + changedRow + `' end`}
+	for i, g := range d.t.groups {
+		seenBefore, seenAfter := `r."b?"`, `r."a?"`
+		if d.shownApart(g) {
+			fmt.Fprintf(&changed, ` or r."b%d?" <> r."a%d?"`, i, i)
+		} else { // it is shown alike where both see the row
+			seenBefore, seenAfter = seenBefore+` and not r."a?"`, seenAfter+` and not r."b?"`
+		}
+		fmt.Fprintf(&levels, `, case when %s then %s else 0 end as "b%d?", case when %s then %s else 0 end as "a%d?"`,
+			seenBefore, level(d.before.Filter, g, b), i, seenAfter, level(d.after.Filter, g, a), i)
+		how = append(how, fmt.Sprintf(`case when r."b%d?" = r."a%d?" then '%c' when r."a%d?" = 2 then '%c' when r."a%d?" = 0 then '%c' else '%c' end`,
+			i, i, asBefore, i, becomesShown, i, becomesHidden, becomesMasked))
 	}
 	shown := d.before.shows(d.args) + ` as "b?", ` + d.after.shows(d.args) + ` as "a?"`
 	// A bare offset keeps the planner from merging the steps: each condition is
 	// evaluated once per row.
-	return `with d as materialized (
-		select grouping(territory) as "of", territory, segment, how, count(*) as n, min("row?") as one from (
-		  select r.territory, r.segment, r."row?", case when not r."b?" then '` + gainedRow + `' when not r."a?" then '` + lostRow + `' else ` + strings.Join(how, " || ") + ` end as how from (
-		    select r.territory, r.segment, r."row?", r."b?", r."a?"` + levels.String() + ` from (
+	return `select r.id, r.territory, r.segment, r."row?", ` + strings.Join(how, " || ") + ` as how from (
+		    select r.id, r.territory, r.segment, r."row?", r."b?", r."a?"` + levels.String() + ` from (
 		      select r.*, ` + shown + ` from (
 		        select r.ctid as "row?", ` + d.columns(shown+levels.String()) + once.String() + ` from ` + from + ` offset 0) r offset 0) r
 		    where r."b?" or r."a?" offset 0) r
-		  where r."b?" <> r."a?"` + changed.String() + ` offset 0) r
+		  where r."b?" <> r."a?"` + changed.String() + ` offset 0`
+}
+
+// counted counts the rows per territory and per segment, by how they differ,
+// and takes ids of one record per place and difference.
+func (d *differing) counted(from string) string {
+	return `with d as materialized (
+		select grouping(territory) as "of", territory, segment, how, count(*) as n, min("row?") as one from (` + d.rows(from) + `) r
 		group by grouping sets ((territory, how), (segment, how)))
 		select "of", coalesce(case when "of" = 0 then territory else segment end, ''), how, n, null from d
 		union all
-		select 2, '', k, 0, array(select r.id::text from (select distinct one from d
-		    where case when how in ('` + gainedRow + `', '` + lostRow + `') then how = k else k = '` + changedRow + `' end order by 1 limit ` + strconv.Itoa(sampledIDs) + `) d join ` + d.t.live + ` r on r.ctid = d.one)
+		select 2, '', k, 0, array(select r.id::text from (select distinct one from d where left(how, 1) = k order by 1 limit ` + strconv.Itoa(sampledIDs) + `) d
+		  join ` + d.t.live + ` r on r.ctid = d.one)
 		from unnest('{` + gainedRow + `,` + lostRow + `,` + changedRow + `}'::text[]) k`
 }
 
-// How a row differs. A row seen in both has a letter per group that may.
+// How a row differs, and what becomes of each field group on it.
 const (
-	gainedRow, lostRow, changedRow                       = "gained", "lost", "changed"
+	gainedRow, lostRow, changedRow                       = "+", "-", "~"
 	asBefore, becomesShown, becomesHidden, becomesMasked = '=', 's', 'h', 'm'
 )
 
@@ -191,19 +203,11 @@ func (d *differing) columns(conditions string) string {
 	return strings.Join(needed, ", ")
 }
 
-// shownApart are the groups whose conditions differ between the filters.
-func (d *differing) shownApart() []string {
-	if d.groups != nil {
-		return d.groups
-	}
-	d.groups = []string{}
-	for _, g := range d.t.groups {
-		b, a := policy.NewArgs(d.before.At), policy.NewArgs(d.after.At)
-		if was, is := level(d.before.Filter, g, b), level(d.after.Filter, g, a); was != is || !reflect.DeepEqual(b.Values(), a.Values()) {
-			d.groups = append(d.groups, g)
-		}
-	}
-	return d.groups
+// shownApart reports whether the filters may show a group otherwise on a row
+// that both show.
+func (d *differing) shownApart(group string) bool {
+	b, a := d.before.of(&policy.Args{}), d.after.of(&policy.Args{})
+	return level(d.before.Filter, group, b) != level(d.after.Filter, group, a) || !reflect.DeepEqual(b.Values(), a.Values())
 }
 
 // level is how far a filter shows a group: 2 as it is, 1 masked, 0 not at all.
@@ -216,6 +220,7 @@ func (d *differing) read(rows pgx.Rows, out *Difference) error {
 	var place, how string
 	var n int64
 	var ids []string
+	samples := map[string]*[]crm.RecordID{gainedRow: &out.Sample.Gained, lostRow: &out.Sample.Lost, changedRow: &out.Sample.Changed}
 	_, err := pgx.ForEachRow(rows, []any{&of, &place, &how, &n, &ids}, func() error {
 		switch of {
 		case 0:
@@ -223,9 +228,9 @@ func (d *differing) read(rows pgx.Rows, out *Difference) error {
 		case 1: // a record has one segment: these are all
 			out.Segments[place] = out.Segments[place].plus(how, n)
 			out.Shift = out.plus(how, n)
-			d.groupsOf(how, n, out.Groups)
+			d.countGroups(how, n, out.Groups)
 		default:
-			*map[string]*[]crm.RecordID{gainedRow: &out.Sample.Gained, lostRow: &out.Sample.Lost, changedRow: &out.Sample.Changed}[how] = parsedIDs(ids)
+			*samples[how] = parsedIDs(ids)
 		}
 		return nil
 	})
@@ -233,7 +238,7 @@ func (d *differing) read(rows pgx.Rows, out *Difference) error {
 }
 
 func (s Shift) plus(how string, n int64) Shift {
-	switch how {
+	switch how[:1] {
 	case gainedRow:
 		s.Gained += n
 	case lostRow:
@@ -244,22 +249,19 @@ func (s Shift) plus(how string, n int64) Shift {
 	return s
 }
 
-// groupsOf counts n rows that are seen in both views and differ as how says.
-func (d *differing) groupsOf(how string, n int64, groups map[string]GroupShift) {
-	if how == gainedRow || how == lostRow {
-		return
-	}
-	for i, g := range d.groups {
+// countGroups counts n rows that differ as how says.
+func (d *differing) countGroups(how string, n int64, groups map[string]GroupShift) {
+	for i, g := range d.t.groups {
 		shift := groups[g]
-		switch how[i] {
-		case asBefore:
-			continue
+		switch how[1+i] {
 		case becomesShown:
 			shift.Gained += n
 		case becomesHidden:
 			shift.Lost += n
 		case becomesMasked:
 			shift.Masked += n
+		default:
+			continue
 		}
 		groups[g] = shift
 	}

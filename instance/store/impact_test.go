@@ -49,26 +49,31 @@ func (w *world) shifts(before, after crm.Subject, entity string) store.Differenc
 		b, before := was[id]
 		a, after := is[id]
 		var n store.Shift
+		for _, g := range thing.Groups() {
+			x, was, is := out.Groups[g], hidden, hidden
+			if before {
+				was = levelOf(b, g)
+			}
+			if after {
+				is = levelOf(a, g)
+			}
+			switch {
+			case was == is:
+				continue
+			case is == shown:
+				x.Gained++
+			case is == masked:
+				x.Masked++
+			default:
+				x.Lost++
+			}
+			out.Groups[g], n.Changed = x, 1
+		}
 		switch {
 		case !before:
-			n.Gained = 1
+			n = store.Shift{Gained: 1}
 		case !after:
-			n.Lost = 1
-		default:
-			for _, g := range thing.Groups() {
-				x, was, is := out.Groups[g], levelOf(b, g), levelOf(a, g)
-				switch {
-				case was == is:
-					continue
-				case is == shown:
-					x.Gained++
-				case is == masked:
-					x.Masked++
-				default:
-					x.Lost++
-				}
-				out.Groups[g], n.Changed = x, 1
-			}
+			n = store.Shift{Lost: 1}
 		}
 		if n == (store.Shift{}) {
 			continue
