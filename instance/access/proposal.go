@@ -1,8 +1,10 @@
 package access
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"meridian/instance/crm"
@@ -288,8 +290,10 @@ func (d *Door) countersigned(ctx context.Context, a asking, p store.Proposal) er
 	return missing
 }
 
-// Rollback puts a bundle in force again that was in force before. One signature
-// is enough: two officers signed it once, or the product shipped it.
+// Rollback goes back to a bundle that lies below the one in force. One
+// signature is enough: two officers or the product put it in force, and nobody
+// took it back since. It never goes forward: what it leaves is withdrawn, and
+// comes again by a proposal.
 func (d *Door) Rollback(ctx context.Context, c crm.Caller, digest, reason string, s Signed) (store.Activation, error) {
 	if reason == "" {
 		return store.Activation{}, crm.FieldErrorf("reason", "say why; it is logged and listed")
@@ -300,17 +304,8 @@ func (d *Door) Rollback(ctx context.Context, c crm.Caller, digest, reason string
 		if err != nil {
 			return store.Decision{}, err
 		}
-		if err := follows(v.here, active); err != nil {
+		if err := d.returns(ctx, tx, v.here, active, digest); err != nil {
 			return store.Decision{}, err
-		}
-		before, err := d.store.WasActive(ctx, digest)
-		switch {
-		case err != nil:
-			return store.Decision{}, err
-		case digest == active.Digest:
-			return store.Decision{}, crm.Errorf(crm.Conflict, "bundle %.12s is in force", digest)
-		case !before:
-			return store.Decision{}, crm.Errorf(crm.Denied, "bundle %.12s was never in force here: propose it, and let a second officer approve", digest)
 		}
 		if _, err := d.EngineOf(ctx, digest); err != nil {
 			return store.Decision{}, err
@@ -326,10 +321,34 @@ func (d *Door) Rollback(ctx context.Context, c crm.Caller, digest, reason string
 	return done, err
 }
 
-// Life is what was in force when, and what this build ships that never was.
+// returns refuses a rollback that does not go back from what its officer saw in
+// force.
+func (d *Door) returns(ctx context.Context, tx *store.Tx, seen signed.Place, active store.Activation, digest string) error {
+	if seen.After != active.Seq || seen.Base != active.Digest {
+		return crm.Errorf(crm.Stale, "in force is %.12s since activation %d (%s by %s), not what you go back from: "+
+			"look at meridian policy history before you go further back", active.Digest, active.Seq, active.Kind, cmp.Or(string(active.By), "the product"))
+	}
+	way, err := tx.WayBack(ctx)
+	switch {
+	case err != nil:
+		return err
+	case digest == active.Digest:
+		return crm.Errorf(crm.Conflict, "bundle %.12s is in force", digest)
+	case slices.Contains(way.Withdrawn, digest):
+		return crm.Errorf(crm.Denied, "bundle %.12s was rolled back, and one officer does not bring it back: take it up with meridian policy new DIR --digest %.12s, "+
+			"propose it, and let a second officer approve", digest, digest)
+	case !slices.Contains(way.Targets, digest):
+		return crm.Errorf(crm.Denied, "bundle %.12s was never in force here: propose it, and let a second officer approve", digest)
+	}
+	return nil
+}
+
+// Life is what was in force when, where one signature may go back to, and what
+// this build ships that never was.
 type Life struct {
 	Instance    string
 	Activations []store.Activation // newest first; the first is in force
+	WayBack     store.WayBack
 	Shipped     []store.Bundle
 	Now         time.Time
 }
@@ -342,6 +361,9 @@ func (d *Door) PolicyLife(ctx context.Context, c crm.Caller, limit int) (Life, e
 	}
 	l := Life{Instance: d.instance}
 	if l.Activations, err = d.store.Activations(ctx, clamped(limit)); err != nil {
+		return l, err
+	}
+	if l.WayBack, err = d.store.WayBack(ctx); err != nil {
 		return l, err
 	}
 	if l.Shipped, err = d.store.Shipped(ctx); err != nil {

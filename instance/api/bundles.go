@@ -24,9 +24,11 @@ func (s bundles) GetLife(ctx context.Context, req *policyv1.GetLifeRequest) (*po
 	if err != nil {
 		return nil, err
 	}
-	out := &policyv1.GetLifeResponse{Instance: l.Instance, Now: protoTime(l.Now)}
+	out := &policyv1.GetLifeResponse{Instance: l.Instance, Now: protoTime(l.Now), Targets: l.WayBack.Targets}
 	for _, a := range l.Activations {
-		out.Activations = append(out.Activations, protoActivation(a))
+		activation := protoActivation(a)
+		activation.Withdrawn = slices.Contains(l.WayBack.Withdrawn, a.Digest)
+		out.Activations = append(out.Activations, activation)
 	}
 	for _, b := range l.Shipped {
 		out.Shipped = append(out.Shipped, &policyv1.Shipped{Digest: b.Digest, Version: b.Version, At: protoTime(b.At)})

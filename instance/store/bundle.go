@@ -91,12 +91,6 @@ func (s *Store) BundlesNamed(ctx context.Context, prefix string) ([]string, erro
 	return digests, pgErr(err, "find bundles")
 }
 
-// WasActive says whether a bundle was ever in force.
-func (s *Store) WasActive(ctx context.Context, digest string) (was bool, err error) {
-	err = s.pool.QueryRow(ctx, "select exists (select from meridian.activation where digest = $1)", digest).Scan(&was)
-	return was, pgErr(err, "look up an activation")
-}
-
 // Shipped are the product's bundles that were never in force: this product
 // version brought them, and the officers' stayed.
 func (s *Store) Shipped(ctx context.Context) ([]Bundle, error) {
@@ -137,7 +131,11 @@ func active(ctx context.Context, q queries) (Activation, error) {
 
 // Activations lists what was in force when, the newest first.
 func (s *Store) Activations(ctx context.Context, limit int) ([]Activation, error) {
-	rows, err := s.pool.Query(ctx, "select "+activationColumns+" from meridian.activation order by seq desc limit $1", limit)
+	return activations(ctx, s.pool, "order by seq desc limit $1", limit)
+}
+
+func activations(ctx context.Context, q queries, which string, args ...any) ([]Activation, error) {
+	rows, err := q.Query(ctx, "select "+activationColumns+" from meridian.activation "+which, args...)
 	if err != nil {
 		return nil, pgErr(err, "list activations")
 	}
