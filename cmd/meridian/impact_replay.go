@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -23,9 +26,13 @@ type policyReplayCmd struct {
 
 // Help shows the verb at work.
 func (policyReplayCmd) Help() string {
-	return `Takes the reads of a day from the decision log and decides them again under another bundle, each by
-the records and facts of its moment. Prints what would have fallen out otherwise, and why. What a
-list or a count was asked for is not in the log: where its rules differ it is counted as open.
+	return `Takes the decisions of a day from the decision log, on reads and on writes, and decides them again under
+another bundle, each by the records and facts of its moment. Prints what would have fallen out otherwise,
+and why, and at the end what became of each action.
+
+What a list or a count was asked for is not in the log. The records it answered are decided again; what else
+could be in it is bounded: by all records that the subject would newly have seen at that moment. Where there
+are none it is the same, otherwise it is open, and the bound is printed.
 
   meridian policy replay ./my-rules --day 2026-11-22 --as officer.a@amer
   meridian policy replay 3f2a91c0... --since 2026-11-01 --sample 0.1 --as officer.a@amer`
@@ -83,20 +90,33 @@ func (p policyReplayCmd) Run(ctx context.Context, out output) error {
 	rate := float64(s.GetDecisions()) / max(s.GetSeconds(), 0.001)
 	fmt.Fprintf(out.Stdout, "%d decisions in %.1f s (%.0f a second): %d fall out the same, %d differ, %d open, %d not replayed\n",
 		s.GetDecisions(), s.GetSeconds(), rate, s.GetSame(), s.GetDiffering(), s.GetOpen(), s.GetSkipped())
-	fmt.Fprintf(out.Stdout, "%d records judged: %d would have been shown and were not, %d would have been hidden, %d are gone\n",
+	fmt.Fprintf(out.Stdout, "%d records judged: %d would have been shown or let be written and were not, %d would have been hidden or refused, %d are gone\n",
 		s.GetRecords(), s.GetOpened(), s.GetClosed(), s.GetGone())
+	t := table{headings: []string{"ACTION", "DECISIONS", "SAME", "DIFFER", "OPEN", "NOT REPLAYED", "WHY"}}
+	for _, a := range s.GetActions() {
+		t.add(a.GetAction(), fmt.Sprint(a.GetDecisions()), fmt.Sprint(a.GetSame()), fmt.Sprint(a.GetDiffering()), fmt.Sprint(a.GetOpen()), fmt.Sprint(a.GetSkipped()),
+			strings.Join(slices.Sorted(maps.Keys(a.GetWhy())), "; "))
+	}
+	t.print(out.Stdout, "nothing was decided then")
 	return nil
 }
 
 func printReplayed(w io.Writer, d *policyv1.ReplayedDecision) {
 	fmt.Fprintf(w, "%s  %s  %s %s\n", day(d.GetAt()), printable(d.GetSubject()), printable(d.GetAction()), printable(d.GetEntity()))
 	for _, r := range d.GetRecords() {
-		verdict := "shown otherwise"
+		verdicts := [3]string{"shown otherwise", "!! would be shown", "would be hidden"}
+		if r.GetAction() != "read" {
+			verdicts = [3]string{"would be refused if they wrote it themselves, ", "!! would be allowed, ", "would be refused, "}
+		}
+		verdict := verdicts[0]
 		switch {
 		case r.GetIs() && !r.GetWas():
-			verdict = "!! would be shown"
+			verdict = verdicts[1]
 		case r.GetWas() && !r.GetIs():
-			verdict = "would be hidden"
+			verdict = verdicts[2]
+		}
+		if r.GetAction() != "read" {
+			verdict += r.GetAction()
 		}
 		fmt.Fprintf(w, "  %s v%d %s\n", r.GetId(), r.GetVersion(), verdict)
 		for _, part := range []struct {
@@ -116,6 +136,21 @@ func printReplayed(w io.Writer, d *policyv1.ReplayedDecision) {
 			if len(part.groups) > 0 {
 				fmt.Fprintf(w, "    %s %s\n", part.says, orNone(part.groups))
 			}
+		}
+	}
+	if why := d.GetOpen(); why != "" {
+		fmt.Fprintf(w, "  cannot be said: %s\n", why)
+	}
+	b := d.GetBound()
+	for _, part := range []struct {
+		n    int64
+		says string
+		ids  []string
+	}{
+		{b.GetGained(), "could newly be in it", b.GetGainedIds()}, {b.GetChanged(), "could be in it, or not any more: shown otherwise", b.GetChangedIds()}, {b.GetLost(), "could be missing", b.GetLostIds()},
+	} {
+		if part.n > 0 {
+			fmt.Fprintf(w, "  %d %s, as %s\n", part.n, part.says, strings.Join(part.ids[:min(len(part.ids), 3)], " "))
 		}
 	}
 }

@@ -3,6 +3,7 @@ package access
 import (
 	"context"
 	"hash/fnv"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -20,17 +21,20 @@ type ReplayRequest struct {
 	Sample       float64   // the part of the decisions to take, of 1; all if 0
 }
 
-// ReplayStep is one step of a replay: how far it is, and a decision that would
-// fall out otherwise, or nil.
+// ReplayStep is one step of a replay: how far it is, and a decision that would,
+// or could, fall out otherwise, or nil.
 type ReplayStep struct {
 	Done, Total int64
 	Decision    *ReplayedDecision
 }
 
-// ReplayedDecision is one that would fall out otherwise.
+// ReplayedDecision is one that would fall out otherwise or, if it is open,
+// could.
 type ReplayedDecision struct {
 	store.Decision
 	Differing []ReplayedRecord
+	Open      string       // why it cannot be said, if nothing is known to differ
+	Bound     *ReplayBound // of an answer about all records of a kind: what else could be in it, or missing
 }
 
 // ReplayedRecord is a record that the candidate decides otherwise about, as it
@@ -39,6 +43,7 @@ type ReplayedDecision struct {
 type ReplayedRecord struct {
 	ID                  crm.RecordID
 	Version             int64
+	Action              crm.Action // that is decided otherwise
 	Was, Is             bool
 	Opens, Closes       []Reason
 	Opened, Closed      []Reason
@@ -48,25 +53,27 @@ type ReplayedRecord struct {
 // ReplaySummary sums a replay up. Every decision is the same, differing, open or
 // skipped.
 type ReplaySummary struct {
-	After                      string
-	Decisions, Same, Differing int64
-	Open                       int64 // rules differ, and what was asked for is not in the log
-	Skipped                    int64 // not about reading, or subject, entity or bundle are not to be had
-	Records, Gone              int64 // judged; not there any more, or not yet
-	Opened, Closed             int64
-	Took                       time.Duration
+	After string
+	ReplayTally
+	Records, Gone  int64 // judged; not there any more, or not yet
+	Opened, Closed int64
+	Actions        []ReplayTally // each action by itself
+	Took           time.Duration
 }
 
-// replayed are the actions whose answers name records; counted are those that
-// answer numbers.
-var (
-	replayed = []string{"get", "list", "history", "search", "export"}
-	counted  = []string{"count", "watch", "aggregate"}
-)
+// ReplayTally counts what became of decisions.
+type ReplayTally struct {
+	Action                     string
+	Decisions, Same, Differing int64
+	Open                       int64            // rules differ, and the log does not say enough
+	Skipped                    int64            // by why they are not decided again:
+	Why                        map[string]int64 // also of those that are open
+}
 
 const (
-	replayPage = 1000 // decisions read at once
+	replayPage = 2000 // decisions read at once
 	tellEvery  = 200  // decisions between two steps of progress
+	tellWithin = time.Second
 )
 
 // Replay decides the decisions of a time again, newest first, by the records
@@ -101,41 +108,32 @@ func (d *Door) Replay(ctx context.Context, c crm.Caller, r ReplayRequest, tell f
 	if err := d.store.LogDecisions(ctx, []store.Decision{decision}); err != nil {
 		return sum, err
 	}
-	x := &replay{d: d, after: candidate, subjects: map[subjectThen]*crm.Subject{}, sum: &sum}
-	read := int64(0)
+	x := &replay{d: d, after: candidate, subjects: map[trialKey]*crm.Subject{}, tallies: map[string]*ReplayTally{}, sum: &sum, total: total}
+	x.tell = func(step ReplayStep) error {
+		if err := tell(step); err != nil || step.Decision != nil {
+			return err
+		}
+		_, err := d.permit(ctx, c, policyImpact) // not any more
+		return err
+	}
 	for before := int64(0); ; {
 		page, err := d.store.FindDecisions(ctx, store.DecisionQuery{Since: r.Since, Until: r.Until, Before: before, Limit: replayPage})
 		if err != nil {
 			return sum, err
 		}
-		for _, one := range page {
-			if read++; read%tellEvery == 1 {
-				if err := tell(ReplayStep{Done: read - 1, Total: total}); err != nil {
-					return sum, err
-				}
-				if _, err := d.permit(ctx, c, policyImpact); err != nil { // not any more
-					return sum, err
-				}
-			}
-			if !sampled(one.ID, r.Sample) {
-				continue
-			}
-			differing, err := x.one(ctx, one)
-			if err != nil {
-				return sum, err
-			}
-			if len(differing) > 0 {
-				if err := tell(ReplayStep{Done: read, Total: total, Decision: &ReplayedDecision{Decision: one, Differing: differing}}); err != nil {
-					return sum, err
-				}
-			}
+		if err := x.page(ctx, page, func(id int64) bool { return sampled(id, r.Sample) }); err != nil {
+			return sum, err
 		}
 		if len(page) < replayPage {
-			sum.Took = time.Since(began)
-			return sum, nil
+			break
 		}
 		before = page[len(page)-1].ID
 	}
+	for _, action := range slices.Sorted(maps.Keys(x.tallies)) {
+		sum.Actions = append(sum.Actions, *x.tallies[action])
+	}
+	sum.Took = time.Since(began)
+	return sum, nil
 }
 
 // sampled picks the same decisions whoever asks.
@@ -148,157 +146,211 @@ func sampled(id int64, part float64) bool {
 	return float64(h.Sum32()) < part*(1<<32)
 }
 
-// subjectThen names a subject under an access stamp: no fact moved while it
-// held.
-type subjectThen struct {
-	id    crm.SubjectID
-	stamp int64
+// trialKey is what decisions of one trial share: nothing that a subject is made
+// of moved while a stamp held. A decision without one has its own trial.
+type trialKey struct {
+	subject crm.SubjectID
+	stamp   int64
+	bundle  string
+	alone   int64
+}
+
+func trialOf(one store.Decision) trialKey {
+	k := trialKey{subject: one.Subject, stamp: one.Stamp, bundle: one.Bundle}
+	if one.Stamp == 0 {
+		k.alone = one.ID
+	}
+	return k
 }
 
 // maxThen bounds the subjects that a replay keeps; full, it starts over.
 const maxThen = 1000
 
 type replay struct {
-	d        *Door
-	after    *policy.Engine
-	subjects map[subjectThen]*crm.Subject // nil: not known then
-	sum      *ReplaySummary
+	d           *Door
+	after       *policy.Engine
+	subjects    map[trialKey]*crm.Subject // nil: not known then
+	tallies     map[string]*ReplayTally
+	sum         *ReplaySummary
+	done, total int64
+	told        int64     // decisions done when progress was told last
+	toldAt      time.Time // and when that was
+	tell        func(ReplayStep) error
 }
 
-// one decides a decision again, and answers the records that differ.
-func (x *replay) one(ctx context.Context, one store.Decision) ([]ReplayedRecord, error) {
-	x.sum.Decisions++
-	names := slices.Contains(replayed, one.Action)
-	def, known := x.d.store.Definition(one.Entity)
-	if !known || !names && !slices.Contains(counted, one.Action) {
-		x.sum.Skipped++
-		return nil, nil
+// pulse tells how far the replay is, when it is time.
+func (x *replay) pulse() error {
+	if x.done-x.told < tellEvery && time.Since(x.toldAt) < tellWithin {
+		return nil
 	}
-	at := policy.Moment{Valid: one.At, Recorded: one.At}
-	subject, err := x.subject(ctx, one, at)
-	if err != nil {
-		return nil, err
+	x.told, x.toldAt = x.done, time.Now()
+	return x.tell(ReplayStep{Done: x.done, Total: x.total})
+}
+
+// page decides a page of the log again: trial by trial, and tells of what
+// differs in the order of the log.
+func (x *replay) page(ctx context.Context, page []store.Decision, taken func(id int64) bool) error {
+	if err := x.pulse(); err != nil {
+		return err
 	}
-	before, err := x.d.EngineOf(ctx, one.Bundle)
-	if subject == nil || crm.KindOf(err) == crm.Unavailable && err != nil {
-		x.sum.Skipped++
-		return nil, context.Cause(ctx)
-	}
-	if err != nil {
-		return nil, err
-	}
-	was, err := before.Filter(ctx, *subject, crm.ActionRead, def.Entity, def.Groups())
-	if err != nil {
-		return nil, err
-	}
-	is, err := x.after.Filter(ctx, *subject, crm.ActionRead, def.Entity, def.Groups())
-	if err != nil { // it shows nothing, as it would in force
-		if is = (policy.Filter{}); ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-	}
-	if was.Same(is) {
-		x.sum.Same++
-		return nil, nil
-	}
-	ids := slices.Concat(one.Records, one.Refused)
-	slices.Sort(ids)
-	ids = slices.Compact(ids)
-	shown, err := x.d.store.PastShown(ctx, def.Entity, was, is, at, ids)
-	if err != nil {
-		return nil, err
-	}
-	var out []ReplayedRecord
-	for _, id := range ids {
-		x.sum.Records++
-		s, there := shown[id]
-		switch {
-		case !there:
-			x.sum.Gone++
+	out := make([]*retrial, len(page))
+	skipped := make([]string, len(page))
+	trials := map[trialKey][]int{}
+	var order []trialKey
+	for i, one := range page {
+		if !taken(one.ID) {
+			x.done++
 			continue
-		case s.Before == s.After && (!s.Before || !s.Groups):
+		}
+		if _, known := x.d.store.Definition(one.Entity); !known || !tryable(one.Action) {
+			skipped[i] = "no rule about records decides it"
+			x.done++
 			continue
-		case s.After && !s.Before:
-			x.sum.Opened++
-		case s.Before && !s.After:
-			x.sum.Closed++
 		}
-		r := ReplayedRecord{ID: id, Was: s.Before, Is: s.After}
-		if err := x.explain(ctx, &r, question{engine: before, subject: *subject, action: crm.ActionRead, def: def, now: at.Valid}, at); err != nil {
-			return nil, err
+		k := trialOf(one)
+		if trials[k] == nil {
+			order = append(order, k)
 		}
-		out = append(out, r)
+		trials[k] = append(trials[k], i)
 	}
-	switch {
-	case len(out) > 0:
-		x.sum.Differing++
-	case one.Action == "get" || one.Action == "history": // they asked for nothing else
-		x.sum.Same++
-	default:
-		x.sum.Open++
+	for _, k := range order {
+		if err := x.trial(ctx, k, page, trials[k], out, skipped); err != nil {
+			return err
+		}
 	}
-	return out, nil
+	for i, one := range page {
+		if err := x.conclude(one, out[i], skipped[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// trial decides again what one subject was answered under one stamp.
+func (x *replay) trial(ctx context.Context, k trialKey, page []store.Decision, which []int, out []*retrial, skipped []string) error {
+	skip := func(why string) {
+		for _, i := range which {
+			skipped[i] = why
+		}
+		x.done += int64(len(which))
+	}
+	subject, err := x.subject(ctx, k, page[which[0]])
+	if err != nil {
+		return err
+	}
+	if subject == nil {
+		skip("nobody knew the subject then")
+		return x.pulse()
+	}
+	before, err := x.d.EngineOf(ctx, k.bundle)
+	if err != nil && crm.KindOf(err) == crm.Unavailable {
+		skip("its bundle cannot be had any more")
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	t := &trial{d: x.d, subject: *subject, before: before, after: x.after, pulse: x.pulse, since: page[which[0]].At, until: page[which[0]].At}
+	entities := map[string][]int{}
+	for _, i := range which {
+		if t.since.After(page[i].At) {
+			t.since = page[i].At
+		}
+		if t.until.Before(page[i].At) {
+			t.until = page[i].At
+		}
+		entities[page[i].Entity] = append(entities[page[i].Entity], i)
+	}
+	for _, entity := range slices.Sorted(maps.Keys(entities)) {
+		def, _ := x.d.store.Definition(entity)
+		ds := make([]store.Decision, len(entities[entity]))
+		for n, i := range entities[entity] {
+			ds[n] = page[i]
+		}
+		again, err := t.judge(ctx, def, ds)
+		if err != nil {
+			return err
+		}
+		for n, i := range entities[entity] {
+			out[i] = &again[n]
+		}
+		x.done += int64(len(ds))
+		if err := x.pulse(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // subject is who asked, as of then; nil if this instance did not know them.
-func (x *replay) subject(ctx context.Context, one store.Decision, at policy.Moment) (*crm.Subject, error) {
-	key := subjectThen{one.Subject, one.Stamp}
-	if s, ok := x.subjects[key]; ok {
+func (x *replay) subject(ctx context.Context, k trialKey, one store.Decision) (*crm.Subject, error) {
+	if s, ok := x.subjects[k]; ok {
 		return s, nil
 	}
-	s, known, err := x.d.store.SubjectAt(ctx, one.Subject, &at)
+	s, known, err := x.d.store.SubjectAt(ctx, k.subject, &policy.Moment{Valid: one.At, Recorded: one.At})
 	if err != nil {
 		return nil, err
 	}
 	if len(x.subjects) >= maxThen {
 		clear(x.subjects)
 	}
-	x.subjects[key] = nil
+	x.subjects[k] = nil
 	if known {
-		x.subjects[key] = &s
+		x.subjects[k] = &s
 	}
-	return x.subjects[key], nil
+	return x.subjects[k], nil
 }
 
-// explain says which reasons and field groups are the one bundle's alone.
-func (x *replay) explain(ctx context.Context, r *ReplayedRecord, q question, at policy.Moment) error {
-	rec, there, err := x.d.store.PastVersion(ctx, q.def.Entity, r.ID, at)
-	if err != nil || !there {
-		return err
+// conclude counts what became of a decision, and tells of one that differs or
+// is open.
+func (x *replay) conclude(one store.Decision, again *retrial, skipped string) error {
+	if again == nil && skipped == "" { // not in the sample
+		return nil
 	}
-	q.rec, r.Version = rec, rec.Version
-	if q.facts, err = x.d.store.FactsAboutAt(ctx, r.ID, rec.Account, &at); err != nil {
-		return err
+	of := x.tallies[one.Action]
+	if of == nil {
+		of = &ReplayTally{Action: one.Action}
+		x.tallies[one.Action] = of
 	}
-	was, err := q.decide(ctx)
-	if err != nil {
-		return err
+	x.sum.count(again, skipped)
+	of.count(again, skipped)
+	if again == nil {
+		return nil
 	}
-	q.engine = x.after
-	is, err := q.decide(ctx)
-	if err != nil { // a candidate that cannot decide opens nothing
-		is = policy.Decision{}
-	}
-	r.Opens, r.Opened = apart(is.Opens, was.Opens), apart(was.Opens, is.Opens)
-	r.Closes, r.Closed = apart(is.Closes, was.Closes), apart(was.Closes, is.Closes)
-	if r.Was && r.Is {
-		r.Shows, r.Masks, r.Hides = missing(is.Revealed, was.Revealed), missing(is.Masked, was.Masked), missing(is.Withheld, was.Withheld)
-	}
-	return context.Cause(ctx)
-}
-
-// apart are the reasons among rs that are not among others.
-func apart(rs, others []policy.Reason) []Reason {
-	var out []Reason
-	for _, r := range rs {
-		if !slices.ContainsFunc(others, func(o policy.Reason) bool { return o.Ground == r.Ground && o.Fact == r.Fact }) {
-			out = append(out, Reason(r))
+	x.sum.Records, x.sum.Gone = x.sum.Records+again.records, x.sum.Gone+again.gone
+	for _, r := range again.differing {
+		switch {
+		case r.Is && !r.Was:
+			x.sum.Opened++
+		case r.Was && !r.Is:
+			x.sum.Closed++
 		}
 	}
-	return out
+	if again.verdict == same {
+		return nil
+	}
+	return x.tell(ReplayStep{Done: x.done, Total: x.total, Decision: &ReplayedDecision{Decision: one, Differing: again.differing, Open: again.why, Bound: again.bound}})
 }
 
-// missing are the names that others lack.
-func missing(names, others []string) []string {
-	return slices.DeleteFunc(slices.Clone(names), func(n string) bool { return slices.Contains(others, n) })
+func (t *ReplayTally) count(again *retrial, skipped string) {
+	t.Decisions++
+	why := skipped
+	switch {
+	case again == nil:
+		t.Skipped++
+	case again.verdict == differs:
+		t.Differing++
+	case again.verdict == open:
+		t.Open++
+		why = again.why
+	default:
+		t.Same++
+	}
+	if why == "" {
+		return
+	}
+	if t.Why == nil {
+		t.Why = map[string]int64{}
+	}
+	t.Why[why]++
 }

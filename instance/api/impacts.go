@@ -124,19 +124,35 @@ func (s impacts) Replay(ctx context.Context, req *policyv1.ReplayRequest, stream
 	if err != nil {
 		return err
 	}
-	return send(&policyv1.ReplayResponse{Message: &policyv1.ReplayResponse_Summary{Summary: &policyv1.ReplaySummary{
+	return send(&policyv1.ReplayResponse{Message: &policyv1.ReplayResponse_Summary{Summary: protoReplaySummary(sum)}})
+}
+
+func protoReplaySummary(sum access.ReplaySummary) *policyv1.ReplaySummary {
+	out := &policyv1.ReplaySummary{
 		After: sum.After, Decisions: sum.Decisions, Same: sum.Same, Differing: sum.Differing, Open: sum.Open, Skipped: sum.Skipped,
 		Records: sum.Records, Gone: sum.Gone, Opened: sum.Opened, Closed: sum.Closed, Seconds: float64(sum.Took) / float64(time.Second),
-	}}})
+	}
+	for _, a := range sum.Actions {
+		out.Actions = append(out.Actions, &policyv1.ReplayTally{
+			Action: a.Action, Decisions: a.Decisions, Same: a.Same, Differing: a.Differing, Open: a.Open, Skipped: a.Skipped, Why: a.Why,
+		})
+	}
+	return out
 }
 
 func protoReplayed(d access.ReplayedDecision) *policyv1.ReplayedDecision {
-	out := &policyv1.ReplayedDecision{Id: d.ID, At: protoTime(d.At), Subject: string(d.Subject), Action: d.Action, Entity: d.Entity}
+	out := &policyv1.ReplayedDecision{Id: d.ID, At: protoTime(d.At), Subject: string(d.Subject), Action: d.Action, Entity: d.Entity, Open: d.Open}
 	for _, r := range d.Differing {
 		out.Records = append(out.Records, &policyv1.ReplayedRecord{
-			Id: string(r.ID), Version: r.Version, Was: r.Was, Is: r.Is, Opens: protoReasons(r.Opens), Closes: protoReasons(r.Closes),
+			Id: string(r.ID), Version: r.Version, Action: string(r.Action), Was: r.Was, Is: r.Is, Opens: protoReasons(r.Opens), Closes: protoReasons(r.Closes),
 			Opened: protoReasons(r.Opened), Closed: protoReasons(r.Closed), Shows: r.Shows, Masks: r.Masks, Hides: r.Hides,
 		})
+	}
+	if b := d.Bound; b != nil {
+		out.Bound = &policyv1.ReplayBound{
+			Gained: b.Gained, Lost: b.Lost, Changed: b.Changed,
+			GainedIds: idTexts(b.Sample.Gained), LostIds: idTexts(b.Sample.Lost), ChangedIds: idTexts(b.Sample.Changed),
+		}
 	}
 	return out
 }

@@ -17,6 +17,7 @@ import (
 var byTheDoor = []string{
 	"List", "Get", "Count", "Aggregate", "History", "VisibleIDs", "Load", "FindByKey", "Versions", "Breakdown", "Write", "Import",
 	"Idempotent", "SaveIdempotent", "ShowBI", "Diff", "Differ", "GiveBack", "Size", "PastBreakdown", "PastVersion", "PastShown",
+	"PastImages", "PastDiff",
 }
 
 // besideTheDoor are the methods of store that are no matter of records, or
@@ -25,7 +26,7 @@ var byTheDoor = []string{
 var besideTheDoor = strings.Fields(`
 	DatabaseRoles PrepareBI BIViews Close Ping OnCommit Stamp HoldStamp AwaitStamp Tx Wake Definition Definitions Install Reconcile SealDecisions
 	RemoveDecisions VerifyDecisions LogDecisions Decisions FindDecisions CountDecisions AddBundle Bundle BundlesNamed Shipped Active Activations
-	LockPolicy Activate Adopt FactsAbout FactsAboutAt SubjectIDsAt ContractsAt FirstActivation Attribute Edit Facts FactHistory Overridden Expiries Boundaries
+	LockPolicy Activate Adopt FactsAbout FactsAboutAt FactsAboutMany PastTurns SubjectIDsAt ContractsAt FirstActivation Attribute Edit Facts FactHistory Overridden Expiries Boundaries
 	Agreements AddAgreement EndAgreement Grants Grant AddGrant EndGrant WasActive OfficerKeys OfficerKey AddOfficerKey RevokeOfficerKey AddProposal
 	AddSignature Proposals ProposalsNamed Sample TrustKeys AddDenial EndDenial Denials Shadow StartShadow StopShadow
 	AddShadowDifferences ShadowDifferences Pulse Givers SharesBy SharesAbout SuspendedGrants SuspendGrant

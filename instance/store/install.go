@@ -213,6 +213,8 @@ func (t *table) indexes(home string) []string {
 		index("index", "", "by_owner", "(owner)"),
 		index("index", "", "by_account", "(account)"),
 		index("index", "", "by_home", "(home)"),
+		// What changed since a moment; the history grows in the order of time.
+		"create index if not exists " + quoted(ruleName(e, "", "history_by_time")) + " on " + t.past + " using brin (at)",
 	}
 	for _, c := range t.columns[len(governance):] {
 		switch {

@@ -86,44 +86,6 @@ func (s *Store) PastVersion(ctx context.Context, entity string, id crm.RecordID,
 	return rec, ok, pgErr(err, "past version of %s", entity)
 }
 
-// PastShown says of a record whether two filters showed it at a moment, and
-// whether they showed its field groups differently.
-type PastShown struct {
-	Before, After bool
-	Groups        bool
-}
-
-// PastShown puts two filters to records as they were at a moment. Those that
-// were not there are missing.
-func (s *Store) PastShown(ctx context.Context, entity string, before, after policy.Filter, at policy.Moment, ids []crm.RecordID) (map[crm.RecordID]PastShown, error) {
-	out := make(map[crm.RecordID]PastShown, len(ids))
-	if len(ids) == 0 {
-		return out, nil
-	}
-	t, err := s.table(entity)
-	if err != nil {
-		return nil, err
-	}
-	args := policy.NewArgs(&at)
-	d := differing{t: t, args: args, before: View{Filter: before, At: &at}, after: View{Filter: after, At: &at}}
-	groups := "false"
-	for _, g := range d.shownApart() {
-		groups += " or " + level(before, g, args) + " <> " + level(after, g, args)
-	}
-	sql := "select r.id::text, " + d.before.shows(args) + ", " + d.after.shows(args) + ", (" + groups + ") is true from " + t.asOf(args, at, ids)
-	rows, err := s.door(s.pool, filtered).Query(ctx, sql, args.Values()...)
-	if err != nil {
-		return nil, pgErr(err, "look at past versions of %s", entity)
-	}
-	var id crm.RecordID
-	var shown PastShown
-	_, err = pgx.ForEachRow(rows, []any{&id, &shown.Before, &shown.After, &shown.Groups}, func() error {
-		out[id] = shown
-		return nil
-	})
-	return out, pgErr(err, "look at past versions of %s", entity)
-}
-
 // CountDecisions counts the decisions of a time, half-open.
 func (s *Store) CountDecisions(ctx context.Context, since, until time.Time) (n int64, err error) {
 	err = s.pool.QueryRow(ctx, "select count(*) from meridian.decision_log where at >= $1 and at < $2", since, until).Scan(&n)

@@ -2741,22 +2741,35 @@ func (x *Shadow) GetDifferences() []*ShadowDifference {
 	return nil
 }
 
-// ShadowDifference sums up the reads of one subject.
+// ShadowDifference sums up the requests of one subject by one path.
 type ShadowDifference struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
-	Subject  string                 `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
-	Action   string                 `protobuf:"bytes,2,opt,name=action,proto3" json:"action,omitempty"`
-	Entity   string                 `protobuf:"bytes,3,opt,name=entity,proto3" json:"entity,omitempty"`
-	Reads    int64                  `protobuf:"varint,4,opt,name=reads,proto3" json:"reads,omitempty"`
-	Differed int64                  `protobuf:"varint,5,opt,name=differed,proto3" json:"differed,omitempty"`
-	// Records that only the shadow, or only the bundle in force, showed.
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Subject string                 `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
+	// get, list, search, count, aggregate, watch, history or export; create,
+	// update, delete, upsert, share or withhold.
+	Action string `protobuf:"bytes,2,opt,name=action,proto3" json:"action,omitempty"`
+	Entity string `protobuf:"bytes,3,opt,name=entity,proto3" json:"entity,omitempty"`
+	// That were compared.
+	Reads int64 `protobuf:"varint,4,opt,name=reads,proto3" json:"reads,omitempty"`
+	// That would have been answered otherwise.
+	Differed int64 `protobuf:"varint,5,opt,name=differed,proto3" json:"differed,omitempty"`
+	// Records that only the shadow, or only the bundle in force, showed or let be
+	// written; of a count or a total those underneath.
 	Gained int64 `protobuf:"varint,6,opt,name=gained,proto3" json:"gained,omitempty"`
 	Lost   int64 `protobuf:"varint,7,opt,name=lost,proto3" json:"lost,omitempty"`
 	// Records that both showed, with other field groups.
-	Groups        int64    `protobuf:"varint,8,opt,name=groups,proto3" json:"groups,omitempty"`
-	Failed        int64    `protobuf:"varint,9,opt,name=failed,proto3" json:"failed,omitempty"`
-	Dropped       int64    `protobuf:"varint,10,opt,name=dropped,proto3" json:"dropped,omitempty"`
-	Sample        []string `protobuf:"bytes,11,rep,name=sample,proto3" json:"sample,omitempty"`
+	Groups int64 `protobuf:"varint,8,opt,name=groups,proto3" json:"groups,omitempty"`
+	// Requests that the shadow had no answer to.
+	Failed int64 `protobuf:"varint,9,opt,name=failed,proto3" json:"failed,omitempty"`
+	// Requests that were not compared.
+	Dropped int64    `protobuf:"varint,10,opt,name=dropped,proto3" json:"dropped,omitempty"`
+	Sample  []string `protobuf:"bytes,11,rep,name=sample,proto3" json:"sample,omitempty"`
+	// Requests that the shadow would have refused whole.
+	Refused int64 `protobuf:"varint,12,opt,name=refused,proto3" json:"refused,omitempty"`
+	// Writes that were refused and of which the shadow cannot say: what was to be
+	// written is kept nowhere.
+	Open          int64           `protobuf:"varint,13,opt,name=open,proto3" json:"open,omitempty"`
+	Grounds       []*ShadowGround `protobuf:"bytes,14,rep,name=grounds,proto3" json:"grounds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2868,6 +2881,89 @@ func (x *ShadowDifference) GetSample() []string {
 	return nil
 }
 
+func (x *ShadowDifference) GetRefused() int64 {
+	if x != nil {
+		return x.Refused
+	}
+	return 0
+}
+
+func (x *ShadowDifference) GetOpen() int64 {
+	if x != nil {
+		return x.Open
+	}
+	return 0
+}
+
+func (x *ShadowDifference) GetGrounds() []*ShadowGround {
+	if x != nil {
+		return x.Grounds
+	}
+	return nil
+}
+
+// ShadowGround counts records that a ground of the rules decides otherwise.
+type ShadowGround struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Ground string                 `protobuf:"bytes,1,opt,name=ground,proto3" json:"ground,omitempty"`
+	// opens, closes, opens no longer, or closes no longer.
+	Change        string `protobuf:"bytes,2,opt,name=change,proto3" json:"change,omitempty"`
+	Records       int64  `protobuf:"varint,3,opt,name=records,proto3" json:"records,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShadowGround) Reset() {
+	*x = ShadowGround{}
+	mi := &file_meridian_policy_v1_bundle_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShadowGround) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShadowGround) ProtoMessage() {}
+
+func (x *ShadowGround) ProtoReflect() protoreflect.Message {
+	mi := &file_meridian_policy_v1_bundle_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShadowGround.ProtoReflect.Descriptor instead.
+func (*ShadowGround) Descriptor() ([]byte, []int) {
+	return file_meridian_policy_v1_bundle_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *ShadowGround) GetGround() string {
+	if x != nil {
+		return x.Ground
+	}
+	return ""
+}
+
+func (x *ShadowGround) GetChange() string {
+	if x != nil {
+		return x.Change
+	}
+	return ""
+}
+
+func (x *ShadowGround) GetRecords() int64 {
+	if x != nil {
+		return x.Records
+	}
+	return 0
+}
+
 type GetPulseRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Since         *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=since,proto3" json:"since,omitempty"`
@@ -2877,7 +2973,7 @@ type GetPulseRequest struct {
 
 func (x *GetPulseRequest) Reset() {
 	*x = GetPulseRequest{}
-	mi := &file_meridian_policy_v1_bundle_proto_msgTypes[48]
+	mi := &file_meridian_policy_v1_bundle_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2889,7 +2985,7 @@ func (x *GetPulseRequest) String() string {
 func (*GetPulseRequest) ProtoMessage() {}
 
 func (x *GetPulseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_bundle_proto_msgTypes[48]
+	mi := &file_meridian_policy_v1_bundle_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2902,7 +2998,7 @@ func (x *GetPulseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPulseRequest.ProtoReflect.Descriptor instead.
 func (*GetPulseRequest) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_bundle_proto_rawDescGZIP(), []int{48}
+	return file_meridian_policy_v1_bundle_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *GetPulseRequest) GetSince() *timestamppb.Timestamp {
@@ -2924,7 +3020,7 @@ type GetPulseResponse struct {
 
 func (x *GetPulseResponse) Reset() {
 	*x = GetPulseResponse{}
-	mi := &file_meridian_policy_v1_bundle_proto_msgTypes[49]
+	mi := &file_meridian_policy_v1_bundle_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2936,7 +3032,7 @@ func (x *GetPulseResponse) String() string {
 func (*GetPulseResponse) ProtoMessage() {}
 
 func (x *GetPulseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_bundle_proto_msgTypes[49]
+	mi := &file_meridian_policy_v1_bundle_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2949,7 +3045,7 @@ func (x *GetPulseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPulseResponse.ProtoReflect.Descriptor instead.
 func (*GetPulseResponse) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_bundle_proto_rawDescGZIP(), []int{49}
+	return file_meridian_policy_v1_bundle_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *GetPulseResponse) GetBundle() string {
@@ -3170,7 +3266,7 @@ const file_meridian_policy_v1_bundle_proto_rawDesc = "" +
 	"\x02by\x18\x02 \x01(\tR\x02by\x124\n" +
 	"\astarted\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x124\n" +
 	"\astopped\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\astopped\x12F\n" +
-	"\vdifferences\x18\x05 \x03(\v2$.meridian.policy.v1.ShadowDifferenceR\vdifferences\"\x9c\x02\n" +
+	"\vdifferences\x18\x05 \x03(\v2$.meridian.policy.v1.ShadowDifferenceR\vdifferences\"\x86\x03\n" +
 	"\x10ShadowDifference\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12\x16\n" +
 	"\x06action\x18\x02 \x01(\tR\x06action\x12\x16\n" +
@@ -3183,7 +3279,14 @@ const file_meridian_policy_v1_bundle_proto_rawDesc = "" +
 	"\x06failed\x18\t \x01(\x03R\x06failed\x12\x18\n" +
 	"\adropped\x18\n" +
 	" \x01(\x03R\adropped\x12\x16\n" +
-	"\x06sample\x18\v \x03(\tR\x06sample\"C\n" +
+	"\x06sample\x18\v \x03(\tR\x06sample\x12\x18\n" +
+	"\arefused\x18\f \x01(\x03R\arefused\x12\x12\n" +
+	"\x04open\x18\r \x01(\x03R\x04open\x12:\n" +
+	"\agrounds\x18\x0e \x03(\v2 .meridian.policy.v1.ShadowGroundR\agrounds\"X\n" +
+	"\fShadowGround\x12\x16\n" +
+	"\x06ground\x18\x01 \x01(\tR\x06ground\x12\x16\n" +
+	"\x06change\x18\x02 \x01(\tR\x06change\x12\x18\n" +
+	"\arecords\x18\x03 \x01(\x03R\arecords\"C\n" +
 	"\x0fGetPulseRequest\x120\n" +
 	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"z\n" +
 	"\x10GetPulseResponse\x12\x16\n" +
@@ -3227,7 +3330,7 @@ func file_meridian_policy_v1_bundle_proto_rawDescGZIP() []byte {
 	return file_meridian_policy_v1_bundle_proto_rawDescData
 }
 
-var file_meridian_policy_v1_bundle_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
+var file_meridian_policy_v1_bundle_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
 var file_meridian_policy_v1_bundle_proto_goTypes = []any{
 	(*Signed)(nil),                // 0: meridian.policy.v1.Signed
 	(*File)(nil),                  // 1: meridian.policy.v1.File
@@ -3277,36 +3380,37 @@ var file_meridian_policy_v1_bundle_proto_goTypes = []any{
 	(*StopShadowResponse)(nil),    // 45: meridian.policy.v1.StopShadowResponse
 	(*Shadow)(nil),                // 46: meridian.policy.v1.Shadow
 	(*ShadowDifference)(nil),      // 47: meridian.policy.v1.ShadowDifference
-	(*GetPulseRequest)(nil),       // 48: meridian.policy.v1.GetPulseRequest
-	(*GetPulseResponse)(nil),      // 49: meridian.policy.v1.GetPulseResponse
-	(*timestamppb.Timestamp)(nil), // 50: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 51: google.protobuf.Duration
+	(*ShadowGround)(nil),          // 48: meridian.policy.v1.ShadowGround
+	(*GetPulseRequest)(nil),       // 49: meridian.policy.v1.GetPulseRequest
+	(*GetPulseResponse)(nil),      // 50: meridian.policy.v1.GetPulseResponse
+	(*timestamppb.Timestamp)(nil), // 51: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 52: google.protobuf.Duration
 }
 var file_meridian_policy_v1_bundle_proto_depIdxs = []int32{
-	50, // 0: meridian.policy.v1.Activation.at:type_name -> google.protobuf.Timestamp
+	51, // 0: meridian.policy.v1.Activation.at:type_name -> google.protobuf.Timestamp
 	2,  // 1: meridian.policy.v1.GetLifeResponse.activations:type_name -> meridian.policy.v1.Activation
 	5,  // 2: meridian.policy.v1.GetLifeResponse.shipped:type_name -> meridian.policy.v1.Shipped
-	50, // 3: meridian.policy.v1.GetLifeResponse.now:type_name -> google.protobuf.Timestamp
-	50, // 4: meridian.policy.v1.Shipped.at:type_name -> google.protobuf.Timestamp
+	51, // 3: meridian.policy.v1.GetLifeResponse.now:type_name -> google.protobuf.Timestamp
+	51, // 4: meridian.policy.v1.Shipped.at:type_name -> google.protobuf.Timestamp
 	1,  // 5: meridian.policy.v1.GetFilesResponse.files:type_name -> meridian.policy.v1.File
 	1,  // 6: meridian.policy.v1.ExamineRequest.files:type_name -> meridian.policy.v1.File
 	10, // 7: meridian.policy.v1.ExamineResponse.report:type_name -> meridian.policy.v1.Report
 	11, // 8: meridian.policy.v1.Report.checks:type_name -> meridian.policy.v1.Check
-	50, // 9: meridian.policy.v1.Report.at:type_name -> google.protobuf.Timestamp
+	51, // 9: meridian.policy.v1.Report.at:type_name -> google.protobuf.Timestamp
 	1,  // 10: meridian.policy.v1.ProposeRequest.files:type_name -> meridian.policy.v1.File
 	0,  // 11: meridian.policy.v1.ProposeRequest.signed:type_name -> meridian.policy.v1.Signed
 	17, // 12: meridian.policy.v1.ProposeResponse.proposal:type_name -> meridian.policy.v1.Proposal
-	50, // 13: meridian.policy.v1.OfficerKey.from:type_name -> google.protobuf.Timestamp
-	50, // 14: meridian.policy.v1.OfficerKey.until:type_name -> google.protobuf.Timestamp
-	50, // 15: meridian.policy.v1.ProposeKeyRequest.until:type_name -> google.protobuf.Timestamp
+	51, // 13: meridian.policy.v1.OfficerKey.from:type_name -> google.protobuf.Timestamp
+	51, // 14: meridian.policy.v1.OfficerKey.until:type_name -> google.protobuf.Timestamp
+	51, // 15: meridian.policy.v1.ProposeKeyRequest.until:type_name -> google.protobuf.Timestamp
 	0,  // 16: meridian.policy.v1.ProposeKeyRequest.signed:type_name -> meridian.policy.v1.Signed
 	17, // 17: meridian.policy.v1.ProposeKeyResponse.proposal:type_name -> meridian.policy.v1.Proposal
-	50, // 18: meridian.policy.v1.Proposal.at:type_name -> google.protobuf.Timestamp
-	50, // 19: meridian.policy.v1.Proposal.expires:type_name -> google.protobuf.Timestamp
+	51, // 18: meridian.policy.v1.Proposal.at:type_name -> google.protobuf.Timestamp
+	51, // 19: meridian.policy.v1.Proposal.expires:type_name -> google.protobuf.Timestamp
 	18, // 20: meridian.policy.v1.Proposal.signatures:type_name -> meridian.policy.v1.Signature
 	10, // 21: meridian.policy.v1.Proposal.report:type_name -> meridian.policy.v1.Report
 	14, // 22: meridian.policy.v1.Proposal.key:type_name -> meridian.policy.v1.OfficerKey
-	50, // 23: meridian.policy.v1.Signature.at:type_name -> google.protobuf.Timestamp
+	51, // 23: meridian.policy.v1.Signature.at:type_name -> google.protobuf.Timestamp
 	17, // 24: meridian.policy.v1.ListProposalsResponse.proposals:type_name -> meridian.policy.v1.Proposal
 	17, // 25: meridian.policy.v1.GetProposalResponse.proposal:type_name -> meridian.policy.v1.Proposal
 	0,  // 26: meridian.policy.v1.ApproveRequest.signed:type_name -> meridian.policy.v1.Signed
@@ -3316,9 +3420,9 @@ var file_meridian_policy_v1_bundle_proto_depIdxs = []int32{
 	2,  // 30: meridian.policy.v1.RollbackResponse.activation:type_name -> meridian.policy.v1.Activation
 	14, // 31: meridian.policy.v1.ListKeysResponse.keys:type_name -> meridian.policy.v1.OfficerKey
 	0,  // 32: meridian.policy.v1.RevokeKeyRequest.signed:type_name -> meridian.policy.v1.Signed
-	50, // 33: meridian.policy.v1.Denial.from:type_name -> google.protobuf.Timestamp
-	50, // 34: meridian.policy.v1.Denial.until:type_name -> google.protobuf.Timestamp
-	51, // 35: meridian.policy.v1.DenyRequest.for:type_name -> google.protobuf.Duration
+	51, // 33: meridian.policy.v1.Denial.from:type_name -> google.protobuf.Timestamp
+	51, // 34: meridian.policy.v1.Denial.until:type_name -> google.protobuf.Timestamp
+	52, // 35: meridian.policy.v1.DenyRequest.for:type_name -> google.protobuf.Duration
 	0,  // 36: meridian.policy.v1.DenyRequest.signed:type_name -> meridian.policy.v1.Signed
 	33, // 37: meridian.policy.v1.DenyResponse.denial:type_name -> meridian.policy.v1.Denial
 	33, // 38: meridian.policy.v1.ListDenialsResponse.denials:type_name -> meridian.policy.v1.Denial
@@ -3327,53 +3431,54 @@ var file_meridian_policy_v1_bundle_proto_depIdxs = []int32{
 	46, // 41: meridian.policy.v1.StartShadowResponse.shadow:type_name -> meridian.policy.v1.Shadow
 	46, // 42: meridian.policy.v1.GetShadowResponse.shadow:type_name -> meridian.policy.v1.Shadow
 	46, // 43: meridian.policy.v1.StopShadowResponse.shadow:type_name -> meridian.policy.v1.Shadow
-	50, // 44: meridian.policy.v1.Shadow.started:type_name -> google.protobuf.Timestamp
-	50, // 45: meridian.policy.v1.Shadow.stopped:type_name -> google.protobuf.Timestamp
+	51, // 44: meridian.policy.v1.Shadow.started:type_name -> google.protobuf.Timestamp
+	51, // 45: meridian.policy.v1.Shadow.stopped:type_name -> google.protobuf.Timestamp
 	47, // 46: meridian.policy.v1.Shadow.differences:type_name -> meridian.policy.v1.ShadowDifference
-	50, // 47: meridian.policy.v1.GetPulseRequest.since:type_name -> google.protobuf.Timestamp
-	3,  // 48: meridian.policy.v1.BundleService.GetLife:input_type -> meridian.policy.v1.GetLifeRequest
-	6,  // 49: meridian.policy.v1.BundleService.GetFiles:input_type -> meridian.policy.v1.GetFilesRequest
-	8,  // 50: meridian.policy.v1.BundleService.Examine:input_type -> meridian.policy.v1.ExamineRequest
-	12, // 51: meridian.policy.v1.BundleService.Propose:input_type -> meridian.policy.v1.ProposeRequest
-	15, // 52: meridian.policy.v1.BundleService.ProposeKey:input_type -> meridian.policy.v1.ProposeKeyRequest
-	19, // 53: meridian.policy.v1.BundleService.ListProposals:input_type -> meridian.policy.v1.ListProposalsRequest
-	21, // 54: meridian.policy.v1.BundleService.GetProposal:input_type -> meridian.policy.v1.GetProposalRequest
-	23, // 55: meridian.policy.v1.BundleService.Approve:input_type -> meridian.policy.v1.ApproveRequest
-	25, // 56: meridian.policy.v1.BundleService.Activate:input_type -> meridian.policy.v1.ActivateRequest
-	27, // 57: meridian.policy.v1.BundleService.Rollback:input_type -> meridian.policy.v1.RollbackRequest
-	29, // 58: meridian.policy.v1.BundleService.ListKeys:input_type -> meridian.policy.v1.ListKeysRequest
-	31, // 59: meridian.policy.v1.BundleService.RevokeKey:input_type -> meridian.policy.v1.RevokeKeyRequest
-	34, // 60: meridian.policy.v1.BundleService.Deny:input_type -> meridian.policy.v1.DenyRequest
-	36, // 61: meridian.policy.v1.BundleService.ListDenials:input_type -> meridian.policy.v1.ListDenialsRequest
-	38, // 62: meridian.policy.v1.BundleService.EndDenial:input_type -> meridian.policy.v1.EndDenialRequest
-	40, // 63: meridian.policy.v1.BundleService.StartShadow:input_type -> meridian.policy.v1.StartShadowRequest
-	42, // 64: meridian.policy.v1.BundleService.GetShadow:input_type -> meridian.policy.v1.GetShadowRequest
-	44, // 65: meridian.policy.v1.BundleService.StopShadow:input_type -> meridian.policy.v1.StopShadowRequest
-	48, // 66: meridian.policy.v1.BundleService.GetPulse:input_type -> meridian.policy.v1.GetPulseRequest
-	4,  // 67: meridian.policy.v1.BundleService.GetLife:output_type -> meridian.policy.v1.GetLifeResponse
-	7,  // 68: meridian.policy.v1.BundleService.GetFiles:output_type -> meridian.policy.v1.GetFilesResponse
-	9,  // 69: meridian.policy.v1.BundleService.Examine:output_type -> meridian.policy.v1.ExamineResponse
-	13, // 70: meridian.policy.v1.BundleService.Propose:output_type -> meridian.policy.v1.ProposeResponse
-	16, // 71: meridian.policy.v1.BundleService.ProposeKey:output_type -> meridian.policy.v1.ProposeKeyResponse
-	20, // 72: meridian.policy.v1.BundleService.ListProposals:output_type -> meridian.policy.v1.ListProposalsResponse
-	22, // 73: meridian.policy.v1.BundleService.GetProposal:output_type -> meridian.policy.v1.GetProposalResponse
-	24, // 74: meridian.policy.v1.BundleService.Approve:output_type -> meridian.policy.v1.ApproveResponse
-	26, // 75: meridian.policy.v1.BundleService.Activate:output_type -> meridian.policy.v1.ActivateResponse
-	28, // 76: meridian.policy.v1.BundleService.Rollback:output_type -> meridian.policy.v1.RollbackResponse
-	30, // 77: meridian.policy.v1.BundleService.ListKeys:output_type -> meridian.policy.v1.ListKeysResponse
-	32, // 78: meridian.policy.v1.BundleService.RevokeKey:output_type -> meridian.policy.v1.RevokeKeyResponse
-	35, // 79: meridian.policy.v1.BundleService.Deny:output_type -> meridian.policy.v1.DenyResponse
-	37, // 80: meridian.policy.v1.BundleService.ListDenials:output_type -> meridian.policy.v1.ListDenialsResponse
-	39, // 81: meridian.policy.v1.BundleService.EndDenial:output_type -> meridian.policy.v1.EndDenialResponse
-	41, // 82: meridian.policy.v1.BundleService.StartShadow:output_type -> meridian.policy.v1.StartShadowResponse
-	43, // 83: meridian.policy.v1.BundleService.GetShadow:output_type -> meridian.policy.v1.GetShadowResponse
-	45, // 84: meridian.policy.v1.BundleService.StopShadow:output_type -> meridian.policy.v1.StopShadowResponse
-	49, // 85: meridian.policy.v1.BundleService.GetPulse:output_type -> meridian.policy.v1.GetPulseResponse
-	67, // [67:86] is the sub-list for method output_type
-	48, // [48:67] is the sub-list for method input_type
-	48, // [48:48] is the sub-list for extension type_name
-	48, // [48:48] is the sub-list for extension extendee
-	0,  // [0:48] is the sub-list for field type_name
+	48, // 47: meridian.policy.v1.ShadowDifference.grounds:type_name -> meridian.policy.v1.ShadowGround
+	51, // 48: meridian.policy.v1.GetPulseRequest.since:type_name -> google.protobuf.Timestamp
+	3,  // 49: meridian.policy.v1.BundleService.GetLife:input_type -> meridian.policy.v1.GetLifeRequest
+	6,  // 50: meridian.policy.v1.BundleService.GetFiles:input_type -> meridian.policy.v1.GetFilesRequest
+	8,  // 51: meridian.policy.v1.BundleService.Examine:input_type -> meridian.policy.v1.ExamineRequest
+	12, // 52: meridian.policy.v1.BundleService.Propose:input_type -> meridian.policy.v1.ProposeRequest
+	15, // 53: meridian.policy.v1.BundleService.ProposeKey:input_type -> meridian.policy.v1.ProposeKeyRequest
+	19, // 54: meridian.policy.v1.BundleService.ListProposals:input_type -> meridian.policy.v1.ListProposalsRequest
+	21, // 55: meridian.policy.v1.BundleService.GetProposal:input_type -> meridian.policy.v1.GetProposalRequest
+	23, // 56: meridian.policy.v1.BundleService.Approve:input_type -> meridian.policy.v1.ApproveRequest
+	25, // 57: meridian.policy.v1.BundleService.Activate:input_type -> meridian.policy.v1.ActivateRequest
+	27, // 58: meridian.policy.v1.BundleService.Rollback:input_type -> meridian.policy.v1.RollbackRequest
+	29, // 59: meridian.policy.v1.BundleService.ListKeys:input_type -> meridian.policy.v1.ListKeysRequest
+	31, // 60: meridian.policy.v1.BundleService.RevokeKey:input_type -> meridian.policy.v1.RevokeKeyRequest
+	34, // 61: meridian.policy.v1.BundleService.Deny:input_type -> meridian.policy.v1.DenyRequest
+	36, // 62: meridian.policy.v1.BundleService.ListDenials:input_type -> meridian.policy.v1.ListDenialsRequest
+	38, // 63: meridian.policy.v1.BundleService.EndDenial:input_type -> meridian.policy.v1.EndDenialRequest
+	40, // 64: meridian.policy.v1.BundleService.StartShadow:input_type -> meridian.policy.v1.StartShadowRequest
+	42, // 65: meridian.policy.v1.BundleService.GetShadow:input_type -> meridian.policy.v1.GetShadowRequest
+	44, // 66: meridian.policy.v1.BundleService.StopShadow:input_type -> meridian.policy.v1.StopShadowRequest
+	49, // 67: meridian.policy.v1.BundleService.GetPulse:input_type -> meridian.policy.v1.GetPulseRequest
+	4,  // 68: meridian.policy.v1.BundleService.GetLife:output_type -> meridian.policy.v1.GetLifeResponse
+	7,  // 69: meridian.policy.v1.BundleService.GetFiles:output_type -> meridian.policy.v1.GetFilesResponse
+	9,  // 70: meridian.policy.v1.BundleService.Examine:output_type -> meridian.policy.v1.ExamineResponse
+	13, // 71: meridian.policy.v1.BundleService.Propose:output_type -> meridian.policy.v1.ProposeResponse
+	16, // 72: meridian.policy.v1.BundleService.ProposeKey:output_type -> meridian.policy.v1.ProposeKeyResponse
+	20, // 73: meridian.policy.v1.BundleService.ListProposals:output_type -> meridian.policy.v1.ListProposalsResponse
+	22, // 74: meridian.policy.v1.BundleService.GetProposal:output_type -> meridian.policy.v1.GetProposalResponse
+	24, // 75: meridian.policy.v1.BundleService.Approve:output_type -> meridian.policy.v1.ApproveResponse
+	26, // 76: meridian.policy.v1.BundleService.Activate:output_type -> meridian.policy.v1.ActivateResponse
+	28, // 77: meridian.policy.v1.BundleService.Rollback:output_type -> meridian.policy.v1.RollbackResponse
+	30, // 78: meridian.policy.v1.BundleService.ListKeys:output_type -> meridian.policy.v1.ListKeysResponse
+	32, // 79: meridian.policy.v1.BundleService.RevokeKey:output_type -> meridian.policy.v1.RevokeKeyResponse
+	35, // 80: meridian.policy.v1.BundleService.Deny:output_type -> meridian.policy.v1.DenyResponse
+	37, // 81: meridian.policy.v1.BundleService.ListDenials:output_type -> meridian.policy.v1.ListDenialsResponse
+	39, // 82: meridian.policy.v1.BundleService.EndDenial:output_type -> meridian.policy.v1.EndDenialResponse
+	41, // 83: meridian.policy.v1.BundleService.StartShadow:output_type -> meridian.policy.v1.StartShadowResponse
+	43, // 84: meridian.policy.v1.BundleService.GetShadow:output_type -> meridian.policy.v1.GetShadowResponse
+	45, // 85: meridian.policy.v1.BundleService.StopShadow:output_type -> meridian.policy.v1.StopShadowResponse
+	50, // 86: meridian.policy.v1.BundleService.GetPulse:output_type -> meridian.policy.v1.GetPulseResponse
+	68, // [68:87] is the sub-list for method output_type
+	49, // [49:68] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_meridian_policy_v1_bundle_proto_init() }
@@ -3387,7 +3492,7 @@ func file_meridian_policy_v1_bundle_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meridian_policy_v1_bundle_proto_rawDesc), len(file_meridian_policy_v1_bundle_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   50,
+			NumMessages:   51,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1533,15 +1533,20 @@ func (*ReplayResponse_Decision) isReplayResponse_Message() {}
 
 func (*ReplayResponse_Summary) isReplayResponse_Message() {}
 
-// ReplayedDecision is one that would fall out otherwise.
+// ReplayedDecision is one that would fall out otherwise or, if it says why it is
+// open, could.
 type ReplayedDecision struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            int64                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	At            *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
-	Subject       string                 `protobuf:"bytes,3,opt,name=subject,proto3" json:"subject,omitempty"`
-	Action        string                 `protobuf:"bytes,4,opt,name=action,proto3" json:"action,omitempty"`
-	Entity        string                 `protobuf:"bytes,5,opt,name=entity,proto3" json:"entity,omitempty"`
-	Records       []*ReplayedRecord      `protobuf:"bytes,6,rep,name=records,proto3" json:"records,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Id      int64                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	At      *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	Subject string                 `protobuf:"bytes,3,opt,name=subject,proto3" json:"subject,omitempty"`
+	Action  string                 `protobuf:"bytes,4,opt,name=action,proto3" json:"action,omitempty"`
+	Entity  string                 `protobuf:"bytes,5,opt,name=entity,proto3" json:"entity,omitempty"`
+	Records []*ReplayedRecord      `protobuf:"bytes,6,rep,name=records,proto3" json:"records,omitempty"`
+	// Why it cannot be said; empty if something is known to differ.
+	Open string `protobuf:"bytes,7,opt,name=open,proto3" json:"open,omitempty"`
+	// Of an answer about all records of a kind, such as a list or a count.
+	Bound         *ReplayBound `protobuf:"bytes,8,opt,name=bound,proto3" json:"bound,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1618,6 +1623,108 @@ func (x *ReplayedDecision) GetRecords() []*ReplayedRecord {
 	return nil
 }
 
+func (x *ReplayedDecision) GetOpen() string {
+	if x != nil {
+		return x.Open
+	}
+	return ""
+}
+
+func (x *ReplayedDecision) GetBound() *ReplayBound {
+	if x != nil {
+		return x.Bound
+	}
+	return nil
+}
+
+// ReplayBound is how many records the subject would have seen newly, not any
+// more, or with other field groups at that moment: no more than these could
+// newly be in the answer, or missing from it.
+type ReplayBound struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Gained  int64                  `protobuf:"varint,1,opt,name=gained,proto3" json:"gained,omitempty"`
+	Lost    int64                  `protobuf:"varint,2,opt,name=lost,proto3" json:"lost,omitempty"`
+	Changed int64                  `protobuf:"varint,3,opt,name=changed,proto3" json:"changed,omitempty"`
+	// Some of them.
+	GainedIds     []string `protobuf:"bytes,4,rep,name=gained_ids,json=gainedIds,proto3" json:"gained_ids,omitempty"`
+	LostIds       []string `protobuf:"bytes,5,rep,name=lost_ids,json=lostIds,proto3" json:"lost_ids,omitempty"`
+	ChangedIds    []string `protobuf:"bytes,6,rep,name=changed_ids,json=changedIds,proto3" json:"changed_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplayBound) Reset() {
+	*x = ReplayBound{}
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplayBound) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplayBound) ProtoMessage() {}
+
+func (x *ReplayBound) ProtoReflect() protoreflect.Message {
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplayBound.ProtoReflect.Descriptor instead.
+func (*ReplayBound) Descriptor() ([]byte, []int) {
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ReplayBound) GetGained() int64 {
+	if x != nil {
+		return x.Gained
+	}
+	return 0
+}
+
+func (x *ReplayBound) GetLost() int64 {
+	if x != nil {
+		return x.Lost
+	}
+	return 0
+}
+
+func (x *ReplayBound) GetChanged() int64 {
+	if x != nil {
+		return x.Changed
+	}
+	return 0
+}
+
+func (x *ReplayBound) GetGainedIds() []string {
+	if x != nil {
+		return x.GainedIds
+	}
+	return nil
+}
+
+func (x *ReplayBound) GetLostIds() []string {
+	if x != nil {
+		return x.LostIds
+	}
+	return nil
+}
+
+func (x *ReplayBound) GetChangedIds() []string {
+	if x != nil {
+		return x.ChangedIds
+	}
+	return nil
+}
+
 type ReplayedRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -1634,16 +1741,18 @@ type ReplayedRecord struct {
 	Closed []*Reason `protobuf:"bytes,8,rep,name=closed,proto3" json:"closed,omitempty"`
 	// Field groups that the candidate would show, mask or hide and the old bundle
 	// did not.
-	Shows         []string `protobuf:"bytes,9,rep,name=shows,proto3" json:"shows,omitempty"`
-	Masks         []string `protobuf:"bytes,10,rep,name=masks,proto3" json:"masks,omitempty"`
-	Hides         []string `protobuf:"bytes,11,rep,name=hides,proto3" json:"hides,omitempty"`
+	Shows []string `protobuf:"bytes,9,rep,name=shows,proto3" json:"shows,omitempty"`
+	Masks []string `protobuf:"bytes,10,rep,name=masks,proto3" json:"masks,omitempty"`
+	Hides []string `protobuf:"bytes,11,rep,name=hides,proto3" json:"hides,omitempty"`
+	// What is decided otherwise: read, or what a write needs.
+	Action        string `protobuf:"bytes,12,opt,name=action,proto3" json:"action,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReplayedRecord) Reset() {
 	*x = ReplayedRecord{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[20]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1655,7 +1764,7 @@ func (x *ReplayedRecord) String() string {
 func (*ReplayedRecord) ProtoMessage() {}
 
 func (x *ReplayedRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[20]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1668,7 +1777,7 @@ func (x *ReplayedRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayedRecord.ProtoReflect.Descriptor instead.
 func (*ReplayedRecord) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{20}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ReplayedRecord) GetId() string {
@@ -1748,6 +1857,13 @@ func (x *ReplayedRecord) GetHides() []string {
 	return nil
 }
 
+func (x *ReplayedRecord) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
 type ReplaySummary struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	After string                 `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"`
@@ -1758,22 +1874,24 @@ type ReplaySummary struct {
 	// Of a subject, an entity or a bundle that is not to be had any more, or of
 	// an action that is not replayed.
 	Skipped int64 `protobuf:"varint,5,opt,name=skipped,proto3" json:"skipped,omitempty"`
-	// Counts and lists whose rules differ, with no difference in the records that
-	// were answered: what they were asked for is not in the log.
+	// Those that could fall out otherwise: the log does not say what they were
+	// asked for, or what was to be written.
 	Open int64 `protobuf:"varint,6,opt,name=open,proto3" json:"open,omitempty"`
 	// Records judged, and those whose past is gone.
-	Records       int64   `protobuf:"varint,7,opt,name=records,proto3" json:"records,omitempty"`
-	Gone          int64   `protobuf:"varint,8,opt,name=gone,proto3" json:"gone,omitempty"`
-	Opened        int64   `protobuf:"varint,9,opt,name=opened,proto3" json:"opened,omitempty"`
-	Closed        int64   `protobuf:"varint,10,opt,name=closed,proto3" json:"closed,omitempty"`
-	Seconds       float64 `protobuf:"fixed64,11,opt,name=seconds,proto3" json:"seconds,omitempty"`
+	Records int64   `protobuf:"varint,7,opt,name=records,proto3" json:"records,omitempty"`
+	Gone    int64   `protobuf:"varint,8,opt,name=gone,proto3" json:"gone,omitempty"`
+	Opened  int64   `protobuf:"varint,9,opt,name=opened,proto3" json:"opened,omitempty"`
+	Closed  int64   `protobuf:"varint,10,opt,name=closed,proto3" json:"closed,omitempty"`
+	Seconds float64 `protobuf:"fixed64,11,opt,name=seconds,proto3" json:"seconds,omitempty"`
+	// Each action by itself.
+	Actions       []*ReplayTally `protobuf:"bytes,12,rep,name=actions,proto3" json:"actions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReplaySummary) Reset() {
 	*x = ReplaySummary{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[21]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1785,7 +1903,7 @@ func (x *ReplaySummary) String() string {
 func (*ReplaySummary) ProtoMessage() {}
 
 func (x *ReplaySummary) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[21]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1798,7 +1916,7 @@ func (x *ReplaySummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaySummary.ProtoReflect.Descriptor instead.
 func (*ReplaySummary) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{21}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ReplaySummary) GetAfter() string {
@@ -1878,6 +1996,107 @@ func (x *ReplaySummary) GetSeconds() float64 {
 	return 0
 }
 
+func (x *ReplaySummary) GetActions() []*ReplayTally {
+	if x != nil {
+		return x.Actions
+	}
+	return nil
+}
+
+// ReplayTally is what became of the decisions about one action.
+type ReplayTally struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Action    string                 `protobuf:"bytes,1,opt,name=action,proto3" json:"action,omitempty"`
+	Decisions int64                  `protobuf:"varint,2,opt,name=decisions,proto3" json:"decisions,omitempty"`
+	Same      int64                  `protobuf:"varint,3,opt,name=same,proto3" json:"same,omitempty"`
+	Differing int64                  `protobuf:"varint,4,opt,name=differing,proto3" json:"differing,omitempty"`
+	Open      int64                  `protobuf:"varint,5,opt,name=open,proto3" json:"open,omitempty"`
+	Skipped   int64                  `protobuf:"varint,6,opt,name=skipped,proto3" json:"skipped,omitempty"`
+	// Why those that are open or skipped are, and how many.
+	Why           map[string]int64 `protobuf:"bytes,7,rep,name=why,proto3" json:"why,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplayTally) Reset() {
+	*x = ReplayTally{}
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplayTally) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplayTally) ProtoMessage() {}
+
+func (x *ReplayTally) ProtoReflect() protoreflect.Message {
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplayTally.ProtoReflect.Descriptor instead.
+func (*ReplayTally) Descriptor() ([]byte, []int) {
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ReplayTally) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *ReplayTally) GetDecisions() int64 {
+	if x != nil {
+		return x.Decisions
+	}
+	return 0
+}
+
+func (x *ReplayTally) GetSame() int64 {
+	if x != nil {
+		return x.Same
+	}
+	return 0
+}
+
+func (x *ReplayTally) GetDiffering() int64 {
+	if x != nil {
+		return x.Differing
+	}
+	return 0
+}
+
+func (x *ReplayTally) GetOpen() int64 {
+	if x != nil {
+		return x.Open
+	}
+	return 0
+}
+
+func (x *ReplayTally) GetSkipped() int64 {
+	if x != nil {
+		return x.Skipped
+	}
+	return 0
+}
+
+func (x *ReplayTally) GetWhy() map[string]int64 {
+	if x != nil {
+		return x.Why
+	}
+	return nil
+}
+
 // ReplayReport is a whole replay.
 type ReplayReport struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1889,7 +2108,7 @@ type ReplayReport struct {
 
 func (x *ReplayReport) Reset() {
 	*x = ReplayReport{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[22]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1901,7 +2120,7 @@ func (x *ReplayReport) String() string {
 func (*ReplayReport) ProtoMessage() {}
 
 func (x *ReplayReport) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[22]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1914,7 +2133,7 @@ func (x *ReplayReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayReport.ProtoReflect.Descriptor instead.
 func (*ReplayReport) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{22}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ReplayReport) GetSummary() *ReplaySummary {
@@ -2059,14 +2278,25 @@ const file_meridian_policy_v1_impact_proto_rawDesc = "" +
 	"\bprogress\x18\x01 \x01(\v2\x1c.meridian.policy.v1.ProgressH\x00R\bprogress\x12B\n" +
 	"\bdecision\x18\x02 \x01(\v2$.meridian.policy.v1.ReplayedDecisionH\x00R\bdecision\x12=\n" +
 	"\asummary\x18\x03 \x01(\v2!.meridian.policy.v1.ReplaySummaryH\x00R\asummaryB\t\n" +
-	"\amessage\"\xd6\x01\n" +
+	"\amessage\"\xa1\x02\n" +
 	"\x10ReplayedDecision\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x18\n" +
 	"\asubject\x18\x03 \x01(\tR\asubject\x12\x16\n" +
 	"\x06action\x18\x04 \x01(\tR\x06action\x12\x16\n" +
 	"\x06entity\x18\x05 \x01(\tR\x06entity\x12<\n" +
-	"\arecords\x18\x06 \x03(\v2\".meridian.policy.v1.ReplayedRecordR\arecords\"\xec\x02\n" +
+	"\arecords\x18\x06 \x03(\v2\".meridian.policy.v1.ReplayedRecordR\arecords\x12\x12\n" +
+	"\x04open\x18\a \x01(\tR\x04open\x125\n" +
+	"\x05bound\x18\b \x01(\v2\x1f.meridian.policy.v1.ReplayBoundR\x05bound\"\xae\x01\n" +
+	"\vReplayBound\x12\x16\n" +
+	"\x06gained\x18\x01 \x01(\x03R\x06gained\x12\x12\n" +
+	"\x04lost\x18\x02 \x01(\x03R\x04lost\x12\x18\n" +
+	"\achanged\x18\x03 \x01(\x03R\achanged\x12\x1d\n" +
+	"\n" +
+	"gained_ids\x18\x04 \x03(\tR\tgainedIds\x12\x19\n" +
+	"\blost_ids\x18\x05 \x03(\tR\alostIds\x12\x1f\n" +
+	"\vchanged_ids\x18\x06 \x03(\tR\n" +
+	"changedIds\"\x84\x03\n" +
 	"\x0eReplayedRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x03R\aversion\x12\x10\n" +
@@ -2079,7 +2309,8 @@ const file_meridian_policy_v1_impact_proto_rawDesc = "" +
 	"\x05shows\x18\t \x03(\tR\x05shows\x12\x14\n" +
 	"\x05masks\x18\n" +
 	" \x03(\tR\x05masks\x12\x14\n" +
-	"\x05hides\x18\v \x03(\tR\x05hides\"\x9b\x02\n" +
+	"\x05hides\x18\v \x03(\tR\x05hides\x12\x16\n" +
+	"\x06action\x18\f \x01(\tR\x06action\"\xd6\x02\n" +
 	"\rReplaySummary\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\tR\x05after\x12\x1c\n" +
 	"\tdecisions\x18\x02 \x01(\x03R\tdecisions\x12\x12\n" +
@@ -2092,7 +2323,19 @@ const file_meridian_policy_v1_impact_proto_rawDesc = "" +
 	"\x06opened\x18\t \x01(\x03R\x06opened\x12\x16\n" +
 	"\x06closed\x18\n" +
 	" \x01(\x03R\x06closed\x12\x18\n" +
-	"\aseconds\x18\v \x01(\x01R\aseconds\"\x8f\x01\n" +
+	"\aseconds\x18\v \x01(\x01R\aseconds\x129\n" +
+	"\aactions\x18\f \x03(\v2\x1f.meridian.policy.v1.ReplayTallyR\aactions\"\x97\x02\n" +
+	"\vReplayTally\x12\x16\n" +
+	"\x06action\x18\x01 \x01(\tR\x06action\x12\x1c\n" +
+	"\tdecisions\x18\x02 \x01(\x03R\tdecisions\x12\x12\n" +
+	"\x04same\x18\x03 \x01(\x03R\x04same\x12\x1c\n" +
+	"\tdiffering\x18\x04 \x01(\x03R\tdiffering\x12\x12\n" +
+	"\x04open\x18\x05 \x01(\x03R\x04open\x12\x18\n" +
+	"\askipped\x18\x06 \x01(\x03R\askipped\x12:\n" +
+	"\x03why\x18\a \x03(\v2(.meridian.policy.v1.ReplayTally.WhyEntryR\x03why\x1a6\n" +
+	"\bWhyEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"\x8f\x01\n" +
 	"\fReplayReport\x12;\n" +
 	"\asummary\x18\x01 \x01(\v2!.meridian.policy.v1.ReplaySummaryR\asummary\x12B\n" +
 	"\tdecisions\x18\x02 \x03(\v2$.meridian.policy.v1.ReplayedDecisionR\tdecisions2\xf2\x02\n" +
@@ -2116,7 +2359,7 @@ func file_meridian_policy_v1_impact_proto_rawDescGZIP() []byte {
 	return file_meridian_policy_v1_impact_proto_rawDescData
 }
 
-var file_meridian_policy_v1_impact_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_meridian_policy_v1_impact_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_meridian_policy_v1_impact_proto_goTypes = []any{
 	(*Candidate)(nil),             // 0: meridian.policy.v1.Candidate
 	(*ImpactRequest)(nil),         // 1: meridian.policy.v1.ImpactRequest
@@ -2138,19 +2381,22 @@ var file_meridian_policy_v1_impact_proto_goTypes = []any{
 	(*ReplayRequest)(nil),         // 17: meridian.policy.v1.ReplayRequest
 	(*ReplayResponse)(nil),        // 18: meridian.policy.v1.ReplayResponse
 	(*ReplayedDecision)(nil),      // 19: meridian.policy.v1.ReplayedDecision
-	(*ReplayedRecord)(nil),        // 20: meridian.policy.v1.ReplayedRecord
-	(*ReplaySummary)(nil),         // 21: meridian.policy.v1.ReplaySummary
-	(*ReplayReport)(nil),          // 22: meridian.policy.v1.ReplayReport
-	nil,                           // 23: meridian.policy.v1.PastSight.GroundsEntry
-	nil,                           // 24: meridian.policy.v1.PastSight.TerritoriesEntry
-	nil,                           // 25: meridian.policy.v1.PastSight.SegmentsEntry
-	(*Module)(nil),                // 26: meridian.policy.v1.Module
-	(*timestamppb.Timestamp)(nil), // 27: google.protobuf.Timestamp
-	(*Viewer)(nil),                // 28: meridian.policy.v1.Viewer
-	(*Reason)(nil),                // 29: meridian.policy.v1.Reason
+	(*ReplayBound)(nil),           // 20: meridian.policy.v1.ReplayBound
+	(*ReplayedRecord)(nil),        // 21: meridian.policy.v1.ReplayedRecord
+	(*ReplaySummary)(nil),         // 22: meridian.policy.v1.ReplaySummary
+	(*ReplayTally)(nil),           // 23: meridian.policy.v1.ReplayTally
+	(*ReplayReport)(nil),          // 24: meridian.policy.v1.ReplayReport
+	nil,                           // 25: meridian.policy.v1.PastSight.GroundsEntry
+	nil,                           // 26: meridian.policy.v1.PastSight.TerritoriesEntry
+	nil,                           // 27: meridian.policy.v1.PastSight.SegmentsEntry
+	nil,                           // 28: meridian.policy.v1.ReplayTally.WhyEntry
+	(*Module)(nil),                // 29: meridian.policy.v1.Module
+	(*timestamppb.Timestamp)(nil), // 30: google.protobuf.Timestamp
+	(*Viewer)(nil),                // 31: meridian.policy.v1.Viewer
+	(*Reason)(nil),                // 32: meridian.policy.v1.Reason
 }
 var file_meridian_policy_v1_impact_proto_depIdxs = []int32{
-	26, // 0: meridian.policy.v1.Candidate.modules:type_name -> meridian.policy.v1.Module
+	29, // 0: meridian.policy.v1.Candidate.modules:type_name -> meridian.policy.v1.Module
 	0,  // 1: meridian.policy.v1.ImpactRequest.candidate:type_name -> meridian.policy.v1.Candidate
 	3,  // 2: meridian.policy.v1.ImpactResponse.progress:type_name -> meridian.policy.v1.Progress
 	4,  // 3: meridian.policy.v1.ImpactResponse.persona:type_name -> meridian.policy.v1.PersonaImpact
@@ -2162,43 +2408,46 @@ var file_meridian_policy_v1_impact_proto_depIdxs = []int32{
 	8,  // 9: meridian.policy.v1.EntityImpact.groups:type_name -> meridian.policy.v1.GroupImpact
 	9,  // 10: meridian.policy.v1.EntityImpact.territories:type_name -> meridian.policy.v1.PlaceImpact
 	9,  // 11: meridian.policy.v1.EntityImpact.segments:type_name -> meridian.policy.v1.PlaceImpact
-	27, // 12: meridian.policy.v1.ImpactSummary.at:type_name -> google.protobuf.Timestamp
+	30, // 12: meridian.policy.v1.ImpactSummary.at:type_name -> google.protobuf.Timestamp
 	10, // 13: meridian.policy.v1.ImpactReport.summary:type_name -> meridian.policy.v1.ImpactSummary
 	4,  // 14: meridian.policy.v1.ImpactReport.personas:type_name -> meridian.policy.v1.PersonaImpact
-	27, // 15: meridian.policy.v1.PastSubjectRequest.at:type_name -> google.protobuf.Timestamp
+	30, // 15: meridian.policy.v1.PastSubjectRequest.at:type_name -> google.protobuf.Timestamp
 	14, // 16: meridian.policy.v1.PastSubjectResponse.sights:type_name -> meridian.policy.v1.PastSight
-	23, // 17: meridian.policy.v1.PastSight.grounds:type_name -> meridian.policy.v1.PastSight.GroundsEntry
-	24, // 18: meridian.policy.v1.PastSight.territories:type_name -> meridian.policy.v1.PastSight.TerritoriesEntry
-	25, // 19: meridian.policy.v1.PastSight.segments:type_name -> meridian.policy.v1.PastSight.SegmentsEntry
-	27, // 20: meridian.policy.v1.PastRecordRequest.at:type_name -> google.protobuf.Timestamp
-	28, // 21: meridian.policy.v1.PastRecordResponse.viewers:type_name -> meridian.policy.v1.Viewer
+	25, // 17: meridian.policy.v1.PastSight.grounds:type_name -> meridian.policy.v1.PastSight.GroundsEntry
+	26, // 18: meridian.policy.v1.PastSight.territories:type_name -> meridian.policy.v1.PastSight.TerritoriesEntry
+	27, // 19: meridian.policy.v1.PastSight.segments:type_name -> meridian.policy.v1.PastSight.SegmentsEntry
+	30, // 20: meridian.policy.v1.PastRecordRequest.at:type_name -> google.protobuf.Timestamp
+	31, // 21: meridian.policy.v1.PastRecordResponse.viewers:type_name -> meridian.policy.v1.Viewer
 	0,  // 22: meridian.policy.v1.ReplayRequest.candidate:type_name -> meridian.policy.v1.Candidate
-	27, // 23: meridian.policy.v1.ReplayRequest.since:type_name -> google.protobuf.Timestamp
-	27, // 24: meridian.policy.v1.ReplayRequest.until:type_name -> google.protobuf.Timestamp
+	30, // 23: meridian.policy.v1.ReplayRequest.since:type_name -> google.protobuf.Timestamp
+	30, // 24: meridian.policy.v1.ReplayRequest.until:type_name -> google.protobuf.Timestamp
 	3,  // 25: meridian.policy.v1.ReplayResponse.progress:type_name -> meridian.policy.v1.Progress
 	19, // 26: meridian.policy.v1.ReplayResponse.decision:type_name -> meridian.policy.v1.ReplayedDecision
-	21, // 27: meridian.policy.v1.ReplayResponse.summary:type_name -> meridian.policy.v1.ReplaySummary
-	27, // 28: meridian.policy.v1.ReplayedDecision.at:type_name -> google.protobuf.Timestamp
-	20, // 29: meridian.policy.v1.ReplayedDecision.records:type_name -> meridian.policy.v1.ReplayedRecord
-	29, // 30: meridian.policy.v1.ReplayedRecord.opens:type_name -> meridian.policy.v1.Reason
-	29, // 31: meridian.policy.v1.ReplayedRecord.closes:type_name -> meridian.policy.v1.Reason
-	29, // 32: meridian.policy.v1.ReplayedRecord.opened:type_name -> meridian.policy.v1.Reason
-	29, // 33: meridian.policy.v1.ReplayedRecord.closed:type_name -> meridian.policy.v1.Reason
-	21, // 34: meridian.policy.v1.ReplayReport.summary:type_name -> meridian.policy.v1.ReplaySummary
-	19, // 35: meridian.policy.v1.ReplayReport.decisions:type_name -> meridian.policy.v1.ReplayedDecision
-	1,  // 36: meridian.policy.v1.ImpactService.Impact:input_type -> meridian.policy.v1.ImpactRequest
-	12, // 37: meridian.policy.v1.ImpactService.PastSubject:input_type -> meridian.policy.v1.PastSubjectRequest
-	15, // 38: meridian.policy.v1.ImpactService.PastRecord:input_type -> meridian.policy.v1.PastRecordRequest
-	17, // 39: meridian.policy.v1.ImpactService.Replay:input_type -> meridian.policy.v1.ReplayRequest
-	2,  // 40: meridian.policy.v1.ImpactService.Impact:output_type -> meridian.policy.v1.ImpactResponse
-	13, // 41: meridian.policy.v1.ImpactService.PastSubject:output_type -> meridian.policy.v1.PastSubjectResponse
-	16, // 42: meridian.policy.v1.ImpactService.PastRecord:output_type -> meridian.policy.v1.PastRecordResponse
-	18, // 43: meridian.policy.v1.ImpactService.Replay:output_type -> meridian.policy.v1.ReplayResponse
-	40, // [40:44] is the sub-list for method output_type
-	36, // [36:40] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	22, // 27: meridian.policy.v1.ReplayResponse.summary:type_name -> meridian.policy.v1.ReplaySummary
+	30, // 28: meridian.policy.v1.ReplayedDecision.at:type_name -> google.protobuf.Timestamp
+	21, // 29: meridian.policy.v1.ReplayedDecision.records:type_name -> meridian.policy.v1.ReplayedRecord
+	20, // 30: meridian.policy.v1.ReplayedDecision.bound:type_name -> meridian.policy.v1.ReplayBound
+	32, // 31: meridian.policy.v1.ReplayedRecord.opens:type_name -> meridian.policy.v1.Reason
+	32, // 32: meridian.policy.v1.ReplayedRecord.closes:type_name -> meridian.policy.v1.Reason
+	32, // 33: meridian.policy.v1.ReplayedRecord.opened:type_name -> meridian.policy.v1.Reason
+	32, // 34: meridian.policy.v1.ReplayedRecord.closed:type_name -> meridian.policy.v1.Reason
+	23, // 35: meridian.policy.v1.ReplaySummary.actions:type_name -> meridian.policy.v1.ReplayTally
+	28, // 36: meridian.policy.v1.ReplayTally.why:type_name -> meridian.policy.v1.ReplayTally.WhyEntry
+	22, // 37: meridian.policy.v1.ReplayReport.summary:type_name -> meridian.policy.v1.ReplaySummary
+	19, // 38: meridian.policy.v1.ReplayReport.decisions:type_name -> meridian.policy.v1.ReplayedDecision
+	1,  // 39: meridian.policy.v1.ImpactService.Impact:input_type -> meridian.policy.v1.ImpactRequest
+	12, // 40: meridian.policy.v1.ImpactService.PastSubject:input_type -> meridian.policy.v1.PastSubjectRequest
+	15, // 41: meridian.policy.v1.ImpactService.PastRecord:input_type -> meridian.policy.v1.PastRecordRequest
+	17, // 42: meridian.policy.v1.ImpactService.Replay:input_type -> meridian.policy.v1.ReplayRequest
+	2,  // 43: meridian.policy.v1.ImpactService.Impact:output_type -> meridian.policy.v1.ImpactResponse
+	13, // 44: meridian.policy.v1.ImpactService.PastSubject:output_type -> meridian.policy.v1.PastSubjectResponse
+	16, // 45: meridian.policy.v1.ImpactService.PastRecord:output_type -> meridian.policy.v1.PastRecordResponse
+	18, // 46: meridian.policy.v1.ImpactService.Replay:output_type -> meridian.policy.v1.ReplayResponse
+	43, // [43:47] is the sub-list for method output_type
+	39, // [39:43] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_meridian_policy_v1_impact_proto_init() }
@@ -2223,7 +2472,7 @@ func file_meridian_policy_v1_impact_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meridian_policy_v1_impact_proto_rawDesc), len(file_meridian_policy_v1_impact_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   26,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
