@@ -160,6 +160,7 @@ func (i *Instance) api(verifier *identity.Verifier) api.Config {
 		Describe: i.describe,
 		Registry: i.metrics(),
 		Log:      i.log,
+		Conns:    i.config.Database.MaxConns,
 	}
 	// A nil pointer in an interface is not nil: parts that do not run stay out.
 	if i.exchange != nil {

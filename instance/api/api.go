@@ -41,6 +41,7 @@ const (
 type server struct {
 	Config
 	metrics *metrics
+	places  *places // for questions that take long
 	mux     *http.ServeMux
 	paths   []string // the registry: every path that is mounted, see mount
 }
@@ -56,7 +57,7 @@ func New(c Config) http.Handler {
 
 // newServer mounts every path there is.
 func newServer(c Config) *server {
-	s := &server{Config: c, metrics: newMetrics(c.Registry), mux: http.NewServeMux()}
+	s := &server{Config: c, metrics: newMetrics(c.Registry), places: newPlaces(c.Conns), mux: http.NewServeMux()}
 	s.mountRPC()
 	s.mountREST()
 	s.mountPages()

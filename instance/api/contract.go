@@ -31,6 +31,9 @@ type Config struct {
 	// Registry takes the API's metrics and is served at /metrics.
 	Registry *prometheus.Registry
 	Log      *slog.Logger
+	// Conns is how many connections the instance has to its database; the
+	// questions that take long share a quarter of them.
+	Conns int
 }
 
 // Verifier tells who a bearer token speaks for, without asking anybody.

@@ -31,11 +31,13 @@ func (s *server) export(ctx context.Context, h http.Header, r access.ExportReque
 	defer cancel()
 	s.metrics.streams.Inc()
 	defer s.metrics.streams.Dec()
-	return s.Door.Export(ctx, callerOf(ctx), r, func(records []crm.Record, next string) error {
-		if err := s.still(h); err != nil {
-			return err
-		}
-		return send(records, next)
+	return s.seat(ctx, func() error {
+		return s.Door.Export(ctx, callerOf(ctx), r, func(records []crm.Record, next string) error {
+			if err := s.still(h); err != nil {
+				return err
+			}
+			return send(records, next)
+		})
 	})
 }
 

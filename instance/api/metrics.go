@@ -15,6 +15,7 @@ type metrics struct {
 	seconds  *prometheus.HistogramVec
 	inflight prometheus.Gauge
 	streams  prometheus.Gauge
+	heavy    prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -32,8 +33,11 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		streams: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "meridian_api_watches", Help: "Watches open now.",
 		}),
+		heavy: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "meridian_api_heavy_questions", Help: "Questions being answered that take long: impact, replay, past, forecasts, previews, examinations, exports.",
+		}),
 	}
-	r.MustRegister(m.calls, m.seconds, m.inflight, m.streams)
+	r.MustRegister(m.calls, m.seconds, m.inflight, m.streams, m.heavy)
 	return m
 }
 

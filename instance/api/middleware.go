@@ -180,14 +180,18 @@ func (i interceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 		if err := checkTexts(req.Any()); err != nil {
 			return nil, err
 		}
-		return next(ctx, req)
+		err = i.seated(ctx, req.Spec().Procedure, func() (err error) {
+			resp, err = next(ctx, req)
+			return err
+		})
+		return resp, err
 	}
 }
 
 func (i interceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) (err error) {
 		defer func() { err = i.outcome(ctx, recover(), err) }()
-		return next(ctx, checked{conn})
+		return i.seated(ctx, conn.Spec().Procedure, func() error { return next(ctx, checked{conn}) })
 	}
 }
 
