@@ -27,23 +27,28 @@ type limits struct {
 	emergency  *limit
 }
 
-// limit is a function that is asked about each of the limits that are declared.
-type limit struct{ declared, beyond *rego.PreparedEvalQuery }
+// limit is a function that is asked about each of the limits that are declared,
+// about one thing or many.
+type limit struct{ declared, beyond, overstepped *rego.PreparedEvalQuery }
 
 func prepareLimits(ctx context.Context, c *ast.Compiler) limits {
 	prepare := func(query string) *rego.PreparedEvalQuery {
-		q, err := rego.New(rego.Compiler(c), rego.Query(limitsPackage+"."+query)).PrepareForEval(ctx)
+		q, err := rego.New(rego.Compiler(c), rego.Query(query)).PrepareForEval(ctx)
 		if err != nil {
 			return nil
 		}
 		return &q
 	}
+	declared := func(name string) *rego.PreparedEvalQuery { return prepare(limitsPackage + "." + name) }
+	asked := func(of string) *limit {
+		beyond := limitsPackage + "." + of + "_beyond"
+		return &limit{
+			declared: declared(of + "_limits"), beyond: prepare(beyond + "(input.limit, input.by, input.what)"),
+			overstepped: prepare("some l in input.limits; " + beyond + "(l, input.by, input.what[i]) == true"),
+		}
+	}
 	return limits{
-		judgements: prepare("judgements"),
-		judgement:  &limit{prepare("judgement_limits"), prepare("judgement_beyond(input.limit, input.by, input.what)")},
-		edit:       &limit{prepare("edit_limits"), prepare("edit_beyond(input.limit, input.by, input.what)")},
-		opened:     prepare("emergencies"),
-		emergency:  &limit{prepare("emergency_limits"), prepare("emergency_beyond(input.limit, input.by, input.what)")},
+		judgements: declared("judgements"), judgement: asked("judgement"), edit: asked("edit"), opened: declared("emergencies"), emergency: asked("emergency"),
 	}
 }
 
@@ -159,14 +164,22 @@ type Judgement struct {
 
 // MayJudge refuses a judgement that oversteps a limit.
 func (e *Engine) MayJudge(ctx context.Context, giver crm.Subject, j Judgement) error {
-	return e.within(ctx, e.limits.judgement, giver, object("kind", ast.StringTerm(string(j.Kind)), "days", ast.FloatNumberTerm(j.Lasts.Hours()/24),
-		"groups", texts(j.Groups), "own", ast.BooleanTerm(j.Own), "roles", texts(j.Roles)))
+	return e.within(ctx, e.limits.judgement, giver, j.term(j.Lasts.Hours()/24))
+}
+
+func (j Judgement) term(days float64) *ast.Term {
+	return object("kind", ast.StringTerm(string(j.Kind)), "days", ast.FloatNumberTerm(days),
+		"groups", texts(j.Groups), "own", ast.BooleanTerm(j.Own), "roles", texts(j.Roles))
 }
 
 // MayEdit refuses an edit of facts about a subject, or about none, that
 // oversteps a limit.
 func (e *Engine) MayEdit(ctx context.Context, officer crm.Subject, kind string, about crm.SubjectID) error {
-	return e.within(ctx, e.limits.edit, officer, object("kind", ast.StringTerm(kind), "subject", ast.StringTerm(string(about))))
+	return e.within(ctx, e.limits.edit, officer, editTerm(kind, about))
+}
+
+func editTerm(kind string, about crm.SubjectID) *ast.Term {
+	return object("kind", ast.StringTerm(kind), "subject", ast.StringTerm(string(about)))
 }
 
 // Opening is what limits are told of a glass that somebody wants to break.
@@ -192,6 +205,15 @@ func (e *Engine) LongestEmergency(ctx context.Context) (time.Duration, error) {
 
 // MayBreak refuses to break the glass where that oversteps a limit.
 func (e *Engine) MayBreak(ctx context.Context, who crm.Subject, o Opening) error {
-	return e.within(ctx, e.limits.emergency, who, object("minutes", ast.FloatNumberTerm(o.Lasts.Minutes()),
-		"reason", ast.FloatNumberTerm(float64(utf8.RuneCountInString(o.Reason))), "open", ast.FloatNumberTerm(float64(o.Open)), "day", ast.FloatNumberTerm(float64(o.Day))))
+	return e.within(ctx, e.limits.emergency, who, glass{
+		o.Lasts.Minutes(), float64(utf8.RuneCountInString(o.Reason)), float64(o.Open), float64(o.Day),
+	}.term())
+}
+
+// glass is what the limits read of an Opening.
+type glass struct{ minutes, reason, open, day float64 }
+
+func (o glass) term() *ast.Term {
+	return object("minutes", ast.FloatNumberTerm(o.minutes), "reason", ast.FloatNumberTerm(o.reason),
+		"open", ast.FloatNumberTerm(o.open), "day", ast.FloatNumberTerm(o.day))
 }
