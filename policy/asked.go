@@ -2,7 +2,6 @@ package policy
 
 import (
 	"context"
-	"fmt"
 
 	"meridian/instance/crm"
 
@@ -99,10 +98,11 @@ func (q *asked) residual(ctx context.Context, g ground, f *function, fact known,
 		return nil, &groundError{g.name, err}
 	}
 	t := newTranslator(g.facts, q.entity, q.engine.fields[q.entity], q.pool)
+	t.having = q.engine.having
 	t.standsFor = func(path string) any { return q.value(path, fact, group) }
 	x, err := t.translate(pq)
 	if err != nil {
-		return nil, &groundError{g.name, fmt.Errorf("does not translate: %w", err)}
+		return nil, &groundError{g.name, err}
 	}
 	return x, nil
 }

@@ -10,7 +10,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"meridian/instance/crm"
 
@@ -57,41 +56,43 @@ const (
 	maxBytes = 1 << 20
 )
 
-// NewBundle makes a bundle of files by path. A file that does not parse is an
-// Invalid error with the path as its field.
+// NewBundle makes a bundle of files by path. What does not parse is an Invalid
+// error with file and line as its field; Problems has all of them.
 func NewBundle(files map[string]string) (*Bundle, error) {
 	b := &Bundle{modules: maps.Clone(files), parsed: map[string]*ast.Module{}}
 	h := sha256.New()
 	size := 0
+	var faults []error
 	for _, path := range slices.Sorted(maps.Keys(files)) {
 		text := files[path]
 		if size += len(path) + len(text); size > maxBytes || len(files) > maxFiles {
-			return nil, crm.FieldErrorf(path, "a bundle has at most %d files and %d bytes; data belongs into facts", maxFiles, maxBytes)
+			return nil, crm.FieldErrorf(path, "a bundle has at most %d files and %d bytes; data belongs into facts (meridian fact, meridian agreement)", maxFiles, maxBytes)
 		}
 		if err := b.parse(path, text); err != nil {
-			return nil, err
+			faults = append(faults, err)
 		}
 		for _, s := range []string{path, text} { // lengths first: no two sets of files share a digest
 			_ = binary.Write(h, binary.BigEndian, int64(len(s))) // a hash never fails
 			h.Write([]byte(s))
 		}
 	}
+	if len(faults) > 0 {
+		return nil, unfit(faults)
+	}
 	b.digest = hex.EncodeToString(h.Sum(nil))
 	return b, nil
 }
 
 func (b *Bundle) parse(path, text string) (err error) {
-	switch {
-	case !goodPath.MatchString(path) || !utf8.ValidString(text) || strings.ContainsRune(text, 0):
-		return crm.FieldErrorf(path, "a file of a bundle is text, and its path is made of letters, digits, _ - / and one ending")
-	case path == personasFile:
+	if err := unread(path, text); err != nil {
+		return err
+	}
+	if path == personasFile {
 		b.personas, err = parsePersonas(text)
 		return err
-	case !strings.HasSuffix(path, ".rego"):
-		return crm.FieldErrorf(path, "a bundle holds .rego files and %s", personasFile)
 	}
 	if b.parsed[path], err = ast.ParseModuleWithOpts(path, text, ast.ParserOptions{RegoVersion: ast.RegoV1, Capabilities: capabilities(path)}); err != nil {
-		return crm.FieldErrorf(path, "the module does not parse: %v", err)
+		return unparsed(path, text, err)
 	}
 	return nil
 }

@@ -91,10 +91,10 @@ func TestDigestNamesTheModules(t *testing.T) {
 	}
 }
 
-func TestUnparsableModuleNamesItsPath(t *testing.T) {
+func TestUnparsableModuleNamesItsLine(t *testing.T) {
 	_, err := policy.NewBundle(map[string]string{"broken.rego": "package broken\nallow if {"})
 	e, ok := errors.AsType[*crm.Error](err)
-	if !ok || e.Kind != crm.Invalid || e.Field != "broken.rego" {
+	if !ok || e.Kind != crm.Invalid || e.Field != "broken.rego:2" {
 		t.Errorf("got %#v", err)
 	}
 }

@@ -22,7 +22,7 @@ func (t *translator) call(x *ast.Expr, s scope, depth int) (expr, error) {
 	}
 	name := x.Operator().String()
 	if len(x.Operands()) != 2 {
-		return nil, fmt.Errorf("%s of a column has no SQL form", name)
+		return nil, uncallable(name)
 	}
 	l, err := t.operandOf(x.Operand(0), s)
 	if err != nil {
@@ -41,13 +41,13 @@ func (t *translator) call(x *ast.Expr, s scope, depth int) (expr, error) {
 	case ast.StartsWith.Name:
 		return t.prefix(l, r)
 	}
-	return nil, fmt.Errorf("%s of a column has no SQL form", name)
+	return nil, uncallable(name)
 }
 
 func (t *translator) compare(l operand, op string, r operand) (expr, error) {
 	switch {
 	case l.list != nil || r.list != nil:
-		return nil, fmt.Errorf("a list is compared with [] only; use `in` for its elements")
+		return nil, fmt.Errorf("a list is compared with [] only; seek a value in it, as \"core\" in record.withheld")
 	case !l.isColumn() && !r.isColumn():
 		return constant(holds(ast.Compare(l.val, r.val), op)), nil
 	case !l.isColumn():
@@ -60,7 +60,7 @@ func (t *translator) compare(l operand, op string, r operand) (expr, error) {
 	case l.array:
 		return t.emptiness(l, op, r)
 	case ordered && (l.kind == kindBool || l.kind == kindUUID):
-		return nil, fmt.Errorf("%s has no order", l.name)
+		return nil, fmt.Errorf("%s has no order; compare it by == or !=", l.name)
 	}
 	left, right := []any{l.part}, []any(nil)
 	if _, null := r.val.(ast.Null); null {
@@ -70,14 +70,14 @@ func (t *translator) compare(l operand, op string, r operand) (expr, error) {
 		right = []any{r.part}
 		switch {
 		case r.array:
-			return nil, fmt.Errorf("a list is not comparable with a value")
+			return nil, fmt.Errorf("%s is a list; seek a value in it, as \"core\" in record.withheld", r.name)
 		case l.kind == r.kind:
 		case !ordered && l.kind == kindUUID && r.kind == kindText:
 			left = append(left, "::text")
 		case !ordered && l.kind == kindText && r.kind == kindUUID:
 			right = append(right, "::text")
 		default:
-			return nil, fmt.Errorf("%s is %s and %s is %s", l.name, l.kind, r.name, r.kind)
+			return nil, fmt.Errorf("%s is %s and %s is %s: they cannot be compared", l.name, l.kind.words(), r.name, r.kind.words())
 		}
 	} else {
 		v, err := constantOf(r.val, l.kind)
@@ -124,7 +124,7 @@ func nulls(l operand, op string, r operand, compare func(op string) expr) expr {
 func nullness(l operand, op string) (expr, error) {
 	switch {
 	case !l.nullable:
-		return nil, fmt.Errorf("%s is never null", l.name)
+		return nil, fmt.Errorf("%s is never empty: take this out", l.name)
 	case op == "=":
 		return test{l.part, " is null"}, nil
 	case op == "<>":
@@ -138,7 +138,7 @@ func nullness(l operand, op string) (expr, error) {
 func (t *translator) emptiness(l operand, op string, r operand) (expr, error) {
 	list, ok := r.val.(*ast.Array)
 	if !ok || list.Len() != 0 || (op != "=" && op != "<>") {
-		return nil, fmt.Errorf("a list is compared with [] only; use `in` for its elements")
+		return nil, fmt.Errorf("a list is compared with [] only; seek a value in it, as \"core\" in record.withheld")
 	}
 	if op == "<>" && l.nullable {
 		op = "is distinct from"
@@ -150,8 +150,11 @@ func (t *translator) emptiness(l operand, op string, r operand) (expr, error) {
 func (t *translator) member(l, r operand) (expr, error) {
 	var elements []ast.Value
 	if r.isColumn() {
-		if !r.array || l.isColumn() {
-			return nil, fmt.Errorf("only a known value may be sought in a list")
+		if !r.array {
+			return nil, fmt.Errorf("%s is one value and no list; write == instead of in", r.name)
+		}
+		if l.isColumn() {
+			return nil, fmt.Errorf("a field cannot be sought in another field; seek a known value")
 		}
 		v, err := constantOf(l.val, r.kind)
 		if err != nil {
@@ -162,7 +165,7 @@ func (t *translator) member(l, r operand) (expr, error) {
 	if r.list != nil {
 		switch {
 		case l.list != nil:
-			return nil, fmt.Errorf("only a column is sought in a list")
+			return nil, fmt.Errorf("a list cannot be sought in a list; seek a field of the record in it")
 		case !l.isColumn():
 			s, text := l.val.(ast.String)
 			return constant(text && slices.Contains(r.list, string(s))), nil
@@ -176,7 +179,7 @@ func (t *translator) member(l, r operand) (expr, error) {
 	case ast.Set:
 		c.Foreach(collect)
 	default:
-		return nil, fmt.Errorf("`in` needs a list or a set")
+		return nil, fmt.Errorf("after `in` stands a list or a set, as in {\"amer\", \"emea\"}")
 	}
 	if !l.isColumn() {
 		for _, e := range elements {
@@ -209,7 +212,7 @@ func (t *translator) sought(l operand, list []string) (expr, error) {
 // among is whether a column is one of some known values.
 func (t *translator) among(l operand, elements []ast.Value) (expr, error) {
 	if l.array {
-		return nil, fmt.Errorf("a list is not sought in a list")
+		return nil, fmt.Errorf("%s is a list and cannot be sought in a list; seek a value in it, as \"core\" in record.withheld", l.name)
 	}
 	if len(elements) == 0 {
 		return constant(false), nil
@@ -236,7 +239,7 @@ func (t *translator) list(elements []ast.Value, k kind) (*param, error) {
 		case int64:
 			numbers = append(numbers, v)
 		default:
-			return nil, fmt.Errorf("a column of type %s is not sought in a list", k)
+			return nil, fmt.Errorf("%s cannot be sought in a list; write the comparisons one by one", k.words())
 		}
 	}
 	if numbers != nil {
@@ -248,7 +251,7 @@ func (t *translator) list(elements []ast.Value, k kind) (*param, error) {
 // prefix is startswith(l, r).
 func (t *translator) prefix(l, r operand) (expr, error) {
 	if !l.isColumn() || r.isColumn() || l.kind != kindText || l.array {
-		return nil, fmt.Errorf("startswith takes a text column and a known prefix")
+		return nil, fmt.Errorf("startswith takes a field that is a text, and a known beginning")
 	}
 	v, err := constantOf(r.val, kindText)
 	if err != nil {

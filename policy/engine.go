@@ -81,18 +81,19 @@ func compile(ctx context.Context, b *Bundle, defs []crm.Definition) (e *Engine, 
 			e, problems = nil, []string{fmt.Sprintf("the compiler panicked: %v", p)}
 		}
 	}()
+	says := speaker{b.parsed}
 	c := ast.NewCompiler().WithStrict(true).WithCapabilities(capabilities(""))
 	c.Compile(b.rules())
 	if c.Failed() {
 		for _, err := range c.Errors {
-			problems = append(problems, plainly(err))
+			problems = append(problems, says.problem(err))
 		}
 		return nil, problems
 	}
-	if problems = b.prints(); len(problems) > 0 {
+	if problems = append(prints(b.rules()), b.twice()...); len(problems) > 0 {
 		return nil, problems
 	}
-	declared, problems := declarations(ctx, c)
+	declared, problems := declarations(ctx, c, b.grounds())
 	if len(problems) > 0 {
 		return nil, problems
 	}
@@ -100,7 +101,7 @@ func compile(ctx context.Context, b *Bundle, defs []crm.Definition) (e *Engine, 
 	for _, d := range defs {
 		fields[d.Entity] = fieldRow(d)
 	}
-	problems, reads := lint(c, declared, fields)
+	problems, reads := lint(c, declared, fields, says)
 	if len(problems) > 0 {
 		return nil, problems
 	}
@@ -131,6 +132,7 @@ func compile(ctx context.Context, b *Bundle, defs []crm.Definition) (e *Engine, 
 type declaration struct {
 	name, fact, text string
 	opens            bool
+	at               *ast.Location // of its line among the grounds
 }
 
 // args are the arguments of the ground's functions.
@@ -150,7 +152,7 @@ func (d declaration) hasMasks(c *ast.Compiler) bool {
 }
 
 // declarations reads data.meridian.rules.grounds.
-func declarations(ctx context.Context, c *ast.Compiler) (ds []declaration, problems []string) {
+func declarations(ctx context.Context, c *ast.Compiler, lines map[string]*ast.Location) (ds []declaration, problems []string) {
 	var v any
 	rs, err := rego.New(rego.Compiler(c), rego.Query("data.meridian.rules.grounds")).Eval(ctx)
 	if err == nil && len(rs) == 1 {
@@ -161,24 +163,27 @@ func declarations(ctx context.Context, c *ast.Compiler) (ds []declaration, probl
 		return nil, []string{"meridian.rules declares no grounds; say grounds := {\"<name>\": {\"effect\": \"opens\" or \"closes\", \"text\": ...}}"}
 	}
 	for _, name := range slices.Sorted(maps.Keys(grounds)) {
+		wrong := func(format string, args ...any) {
+			problems = append(problems, placed(lines[name], "ground "+name+": "+fmt.Sprintf(format, args...)))
+		}
 		attrs, _ := grounds[name].(map[string]any)
-		d := declaration{name: name, opens: attrs["effect"] == "opens"}
+		d := declaration{name: name, at: lines[name], opens: attrs["effect"] == "opens"}
 		d.fact, _ = attrs["fact"].(string)
 		d.text, _ = attrs["text"].(string)
 		_, saysFact := attrs["fact"]
 		for k := range attrs {
 			if k != "effect" && k != "fact" && k != "text" {
-				problems = append(problems, fmt.Sprintf("ground %s: %q is not an attribute of a ground; known are effect fact text", name, k))
+				wrong("%q is not an attribute of a ground; known are effect fact text", k)
 			}
 		}
 		if !d.opens && attrs["effect"] != "closes" {
-			problems = append(problems, fmt.Sprintf("ground %s: the effect is opens or closes", name))
+			wrong(`the effect is "opens" or "closes", not %v`, attrs["effect"])
 		}
 		if saysFact && !slices.Contains(factNames(), d.fact) {
-			problems = append(problems, fmt.Sprintf("ground %s: there are no facts of this kind; known are %s", name, strings.Join(factNames(), " ")))
+			wrong("there are no facts of the kind %v; known are %s", attrs["fact"], strings.Join(factNames(), " "))
 		}
 		if d.text == "" {
-			problems = append(problems, fmt.Sprintf("ground %s: say in text what it means; people read it as the reason", name))
+			wrong(`say in "text" what it means; people read it as the reason`)
 		}
 		ds = append(ds, d)
 	}

@@ -2,8 +2,8 @@ package policy
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -17,55 +17,26 @@ import (
 	"github.com/open-policy-agent/opa/v1/topdown"
 )
 
-// personasFile is where a bundle keeps the people it is tried with.
-const personasFile = "personas.json"
-
-// Persona is a subject that travels with a bundle: its filters must compile,
-// and are compared with the rules on live records.
-type Persona struct {
-	Name    string
-	Subject crm.Subject
-}
-
-// Personas are the bundle's, by name.
-func (b *Bundle) Personas() []Persona { return slices.Clone(b.personas) }
-
-// parsePersonas reads {"<name>": <subject>, ...}.
-func parsePersonas(text string) ([]Persona, error) {
-	d := json.NewDecoder(strings.NewReader(text))
-	d.DisallowUnknownFields()
-	subjects := map[string]crm.Subject{}
-	if err := d.Decode(&subjects); err != nil {
-		return nil, crm.FieldErrorf(personasFile, `is not {"<name>": {"id": ..., "kind": ..., "roles": [...], ...}, ...}: %v`, err)
-	}
-	var out []Persona
-	for name, s := range subjects {
-		if s.Kind != crm.KindPerson && s.Kind != crm.KindService && s.Kind != crm.KindInstance {
-			return nil, crm.FieldErrorf(personasFile, "%s: kind is person, service or instance, not %q", name, s.Kind)
-		}
-		if s.ID == "" {
-			s.ID = crm.SubjectID(name)
-		}
-		out = append(out, Persona{name, s})
-	}
-	slices.SortFunc(out, func(a, b Persona) int { return strings.Compare(a.Name, b.Name) })
-	return out, nil
-}
-
 // Format is the bundle's files in the one form of `policy fmt`: officers read
 // what changed, not how it is set.
 func Format(files map[string]string) (map[string]string, error) {
 	out := make(map[string]string, len(files))
-	for path, text := range files {
+	var faults []error
+	for _, path := range slices.Sorted(maps.Keys(files)) {
+		text := files[path]
 		out[path] = text
 		if !strings.HasSuffix(path, ".rego") {
 			continue
 		}
 		set, err := format.SourceWithOpts(path, []byte(text), format.Opts{RegoVersion: ast.RegoV1})
 		if err != nil {
-			return nil, crm.FieldErrorf(path, "the module does not parse: %v", err)
+			faults = append(faults, unparsed(path, text, err))
+			continue
 		}
 		out[path] = string(set)
+	}
+	if len(faults) > 0 {
+		return nil, unfit(faults)
 	}
 	return out, nil
 }
@@ -95,8 +66,8 @@ const testsAtMost = 30 * time.Second
 func Cover(ctx context.Context, b *Bundle) (results []TestResult, unseen []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, testsAtMost)
 	defer cancel()
-	seen := &exits{rules: map[string]bool{}}
-	results, err = runTests(ctx, b, func(r *tester.Runner) *tester.Runner { return r.SetCoverageQueryTracer(seen) })
+	seen := newSteps()
+	results, err = runTests(ctx, b, seen)
 	if err == nil && ctx.Err() != nil {
 		err = crm.Errorf(crm.Invalid, "the tests do not end within %s", testsAtMost)
 	}
@@ -122,28 +93,63 @@ func constantRule(r *ast.Rule) bool {
 	return len(r.Head.Args) == 0 && (len(r.Body) == 0 || r.Body.Equal(ast.NewBody(ast.NewExpr(ast.BooleanTerm(true)))))
 }
 
-// exits notes which rules held.
-type exits struct {
+// steps notes which rules held while tests ran, and which conditions did not.
+type steps struct {
 	mu    sync.Mutex
 	rules map[string]bool
+	fails map[string]map[int]*ast.Expr // of test files, by line
+}
+
+func newSteps() *steps {
+	return &steps{rules: map[string]bool{}, fails: map[string]map[int]*ast.Expr{}}
 }
 
 // Enabled implements topdown.QueryTracer.
-func (*exits) Enabled() bool { return true }
+func (*steps) Enabled() bool { return true }
 
 // Config implements topdown.QueryTracer.
-func (*exits) Config() topdown.TraceConfig { return topdown.TraceConfig{} }
+func (*steps) Config() topdown.TraceConfig { return topdown.TraceConfig{} }
 
 // TraceEvent implements topdown.QueryTracer.
-func (x *exits) TraceEvent(e topdown.Event) {
-	rule, ok := e.Node.(*ast.Rule)
-	if e.Op != topdown.ExitOp || !ok {
-		return
-	}
-	at := place(rule.Loc())
+func (x *steps) TraceEvent(e topdown.Event) {
 	x.mu.Lock()
-	x.rules[at] = true
-	x.mu.Unlock()
+	defer x.mu.Unlock()
+	switch node := e.Node.(type) {
+	case *ast.Rule:
+		if e.Op == topdown.ExitOp {
+			x.rules[place(node.Loc())] = true
+		}
+	case *ast.Expr:
+		if at := node.Location; e.Op == topdown.FailOp && at != nil && isTest(at.File) {
+			if x.fails[at.File] == nil {
+				x.fails[at.File] = map[int]*ast.Expr{}
+			}
+			x.fails[at.File][at.Row] = node
+		}
+	}
+}
+
+// fell says which line of a test does not hold. Lines after it were not
+// looked at, so it is the last that failed.
+func (x *steps) fell(b *Bundle, r *tester.Result) string {
+	until := strings.Count(b.modules[r.Location.File], "\n") + 1
+	for _, rule := range b.parsed[r.Location.File].Rules {
+		if row := rule.Loc().Row; row > r.Location.Row {
+			until = min(until, row-1)
+		}
+	}
+	last := 0
+	for row := range x.fails[r.Location.File] {
+		if row >= r.Location.Row && row <= until {
+			last = max(last, row)
+		}
+	}
+	if last == 0 {
+		return placed(r.Location, "the test's body does not hold")
+	}
+	at := x.fails[r.Location.File][last].Location
+	first, _, _ := strings.Cut(string(at.Text), "\n")
+	return placed(at, quote(first)+" does not hold")
 }
 
 func place(l *ast.Location) string {

@@ -53,7 +53,7 @@ func (q *asked) partial(ctx context.Context, f *function, fact known, group stri
 		return pq, nil
 	}
 	if strings.Contains(string(key), handle+"ask.") || strings.Contains(string(key), handle+"fact.") {
-		return nil, fmt.Errorf("a value that is known holds a character that no column can hold")
+		return nil, fmt.Errorf("a value that is known holds a character that no field can hold")
 	}
 	pq, err := f.partial.Partial(ctx, rego.EvalParsedInput(q.standIns(f, fact, group)))
 	if err = interrupted(ctx, err); err != nil {

@@ -10,6 +10,7 @@ import (
 	"meridian/instance/crm"
 
 	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/topdown"
 )
 
 // rehearse makes the filters of a cast of subjects, so that a bundle whose rules
@@ -31,8 +32,18 @@ func (e *Engine) rehearse(ctx context.Context) (problems []string) {
 			}
 			err = long
 		}
-		if err != nil && !slices.Contains(problems, err.Error()) {
-			problems = append(problems, err.Error())
+		if err == nil {
+			return
+		}
+		says := err.Error()
+		if fault, ok := errors.AsType[*topdown.Error](err); ok && fault.Code == topdown.ConflictErr {
+			says = speaker{e.bundle.parsed}.said(err, fault.Location)
+		}
+		if line, ok := errors.AsType[*lineError](err); ok { // which needs no ground
+			says = line.Error()
+		}
+		if !slices.Contains(problems, says) {
+			problems = append(problems, says)
 		}
 	}
 	words := e.words()

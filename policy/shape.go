@@ -94,14 +94,17 @@ type tracer struct {
 	fields   *shape          // the fields of all entities
 	reads    map[string]bool // those that rules read
 	problems []string
+	at       *ast.Location // of the rule that is followed
+	stop     bool          // the entry points are not what they are taken for
+	says     speaker
 	follow   func(r *ast.Rule, args []*shape, vars map[ast.Var]*shape) // is told of every rule, if not nil
 }
 
 func (t *tracer) problem(at *ast.Location, format string, args ...any) {
-	p := made.ReplaceAllString(fmt.Sprintf(format, args...), "_")
-	if at != nil {
-		p = fmt.Sprintf("%s:%d: %s", at.File, at.Row, p)
+	if at == nil {
+		at = t.at
 	}
+	p := placed(at, fmt.Sprintf(format, args...))
 	if !slices.Contains(t.problems, p) {
 		t.problems = append(t.problems, p)
 	}
@@ -128,6 +131,7 @@ func (t *tracer) run() {
 
 // rule follows one rule with its arguments.
 func (t *tracer) rule(r *ast.Rule, args []*shape) {
+	t.at = r.Loc()
 	vars := map[ast.Var]*shape{}
 	sees := false
 	for i, p := range r.Head.Args {
@@ -139,7 +143,7 @@ func (t *tracer) rule(r *ast.Rule, args []*shape) {
 	says := r.Head.Value == nil || ast.Boolean(true).Equal(r.Head.Value.Value)
 	if sees && (!says || r.Else != nil || r.Default) {
 		// Two such bodies that both hold are an error for a known row and an "or" in SQL.
-		t.problem(r.Loc(), "%s looks at a row, so it may only say yes or nothing: no other value, no default, no else", r.Head.Name)
+		t.problem(r.Loc(), yesOrNothing, r.Head.Name)
 	}
 	for n := -1; n != len(vars); { // until no body gives a name to another part
 		n = len(vars)
@@ -227,12 +231,12 @@ func (t *tracer) expr(x *ast.Expr, vars map[ast.Var]*shape) {
 func (t *tracer) ref(ref ast.Ref, at *ast.Location, vars map[ast.Var]*shape) {
 	switch {
 	case ref.HasPrefix(ast.InputRootRef):
-		t.problem(at, "%v: a rule looks only at its arguments, not at input", ref)
+		t.problem(at, "%v: a rule looks only at its arguments, not at input; write record, ask or fact for it", ref)
 		return
 	case ref.HasPrefix(ast.DefaultRootRef):
 		rules := t.compiler.GetRules(ref)
 		if len(rules) == 0 {
-			t.problem(at, "%v is not defined", ref)
+			t.problem(at, "%s is not defined: a rule looks at its arguments, one fact at most among them, and at rules of the bundle", written(ref, at))
 		}
 		for _, r := range rules {
 			if len(r.Head.Args) == 0 {
@@ -251,13 +255,17 @@ func (t *tracer) ref(ref ast.Ref, at *ast.Location, vars map[ast.Var]*shape) {
 		case s.elem != nil:
 			s = s.elem
 		case s.fields == nil:
-			t.problem(at, "%v has no parts", ref[:i+1])
+			whole, _, _ := strings.Cut(written(ref, at), ".")
+			if i > 0 {
+				whole = partName(ref[:i+1])
+			}
+			t.problem(at, "%s: %s has no parts here", written(ref, at), whole)
 			return
 		default:
 			name, isText := p.Value.(ast.String)
 			next := s.fields[string(name)]
 			if !isText || next == nil {
-				t.problem(at, "%v is not known; known are %s", p, strings.Join(slices.Sorted(maps.Keys(s.fields)), " "))
+				t.problem(at, "%s", unknownPart(ref, name, isText, s, at))
 				return
 			}
 			if s == t.fields {
@@ -266,4 +274,39 @@ func (t *tracer) ref(ref ast.Ref, at *ast.Location, vars map[ast.Var]*shape) {
 			s = next
 		}
 	}
+}
+
+// unknownPart says that a reference asks for a part that is not there.
+func unknownPart(ref ast.Ref, name ast.String, isText bool, s *shape, at *ast.Location) string {
+	if !isText {
+		return fmt.Sprintf("%s: a part is named by a word of its own, as record.home", written(ref, at))
+	}
+	known := slices.Sorted(maps.Keys(s.fields))
+	says := fmt.Sprintf("%q is not known%s", string(name), meant(string(name), slices.Values(known)))
+	if len(known) > manyNames && strings.HasSuffix(says, "?") {
+		return says
+	}
+	if strings.HasSuffix(says, "?") {
+		return says + " Known are " + strings.Join(known, " ")
+	}
+	return says + "; known are " + strings.Join(known, " ")
+}
+
+// manyNames is how many names a message lists in any case.
+const manyNames = 20
+
+// written is a reference as it stands in the file, if that is known.
+func written(ref ast.Ref, at *ast.Location) string {
+	if at != nil && len(at.Text) > 0 && len(at.Text) < 80 && !strings.Contains(string(at.Text), "\n") {
+		return string(at.Text)
+	}
+	return made.ReplaceAllString(ref.String(), "_")
+}
+
+// partName is the last name of a reference.
+func partName(ref ast.Ref) string {
+	if name, ok := ref[len(ref)-1].Value.(ast.String); ok {
+		return string(name)
+	}
+	return "it"
 }

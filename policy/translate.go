@@ -27,6 +27,7 @@ type translator struct {
 	entity string
 	fields row   // of the entity
 	pool   *pool // parameters of the filter so far
+	having func(field string) (entities []string)
 
 	standsFor func(path string) any // the value of a handle; nil where there are none
 
@@ -67,12 +68,12 @@ type scope map[ast.Var]*ast.Term
 
 func (t *translator) disjunction(bodies []ast.Body, s scope, depth int) (expr, error) {
 	if depth > maxDepth {
-		return nil, fmt.Errorf("rules nest too deep")
+		return nil, fmt.Errorf("the rules call one another too deep: say it with fewer functions")
 	}
 	var terms []expr
 	for i, b := range bodies {
 		if t.bodies++; t.bodies > maxBodies {
-			return nil, fmt.Errorf("the rule unfolds to more than %d alternatives; use `in` with a list", maxBodies)
+			return nil, fmt.Errorf("the rule unfolds to more than %d alternatives: use `in` with a list", maxBodies)
 		}
 		if slices.ContainsFunc(bodies[:i], b.Equal) {
 			continue
@@ -91,7 +92,7 @@ func (t *translator) conjunction(b ast.Body, s scope, depth int) (expr, error) {
 	for _, x := range b {
 		e, err := t.literal(x, s, depth)
 		if err != nil {
-			return nil, fmt.Errorf("%v: %w", x, err)
+			return nil, untranslated(x, err)
 		}
 		terms = append(terms, e)
 	}
@@ -100,7 +101,7 @@ func (t *translator) conjunction(b ast.Body, s scope, depth int) (expr, error) {
 
 func (t *translator) literal(x *ast.Expr, s scope, depth int) (e expr, err error) {
 	if len(x.With) > 0 {
-		return nil, fmt.Errorf("`with` has no SQL form")
+		return nil, fmt.Errorf("`with` is for tests")
 	}
 	switch terms := x.Terms.(type) {
 	case *ast.Term:
@@ -108,7 +109,7 @@ func (t *translator) literal(x *ast.Expr, s scope, depth int) (e expr, err error
 	case []*ast.Term:
 		e, err = t.call(x, s, depth)
 	default: // every, some
-		return nil, fmt.Errorf("only comparisons, `in`, startswith, `not` and rules of them have an SQL form")
+		return nil, fmt.Errorf("a rule cannot go through a list of the record one by one; ask whether a value is in it, as \"core\" in record.withheld")
 	}
 	if err != nil {
 		return nil, err
@@ -134,15 +135,15 @@ func (t *translator) naked(term *ast.Term, s scope, negated bool, depth int) (ex
 		}
 		if t.whole(ref) {
 			if negated {
-				return nil, fmt.Errorf("a whole row is always there")
+				return nil, fmt.Errorf("a record is always there: ask about one of its fields")
 			}
 			return constant(true), nil
 		}
 		// OPA 1.22.2 reduces both `x` and `x == x` to this, so a boolean column
 		// that is false would deny by the one and, under `not`, allow by the other.
-		return nil, fmt.Errorf("a column may not stand alone; compare it: %v == true", ref)
+		return nil, fmt.Errorf("a field may not stand alone; compare it: %s == true", spoken(ref))
 	}
-	return nil, fmt.Errorf("a term of this kind has no SQL form")
+	return nil, fmt.Errorf("this is no condition; compare a field with a known value")
 }
 
 // whole reports whether v is a row or the time as such: partial evaluation leaves an argument standing to say that it must be
@@ -161,24 +162,24 @@ func (t *translator) whole(v ast.Value) bool {
 func (t *translator) generated(name *ast.Term, args []*ast.Term, s scope, depth int) (expr, error) {
 	rules := t.rules[name.String()]
 	if len(rules) == 0 {
-		return nil, fmt.Errorf("the rule is not reducible to conditions on columns")
+		return nil, fmt.Errorf("the rule it calls is no condition on a record; say it with comparisons, `in` and `not`")
 	}
 	var alternatives []expr
 	for _, r := range rules {
 		if r.Else != nil || r.Head.Value == nil || len(r.Head.Args) != len(args) || r.Head.Key != nil {
-			return nil, fmt.Errorf("a rule with else, a key or other arguments has no SQL form")
+			return nil, fmt.Errorf("the rule it calls has an else, or other arguments; a rule says yes or nothing")
 		}
 		if r.Default && ast.Boolean(false).Equal(r.Head.Value.Value) {
 			continue // no other alternative held: nothing
 		}
 		if r.Default || !ast.Boolean(true).Equal(r.Head.Value.Value) {
-			return nil, fmt.Errorf("only rules that say yes or nothing have an SQL form")
+			return nil, fmt.Errorf("the rule it calls says something else than yes; a rule says yes or nothing")
 		}
 		inner := scope{}
 		for i, p := range r.Head.Args {
 			v, ok := p.Value.(ast.Var)
 			if _, twice := inner[v]; !ok || twice {
-				return nil, fmt.Errorf("a generated rule with a pattern as argument has no SQL form")
+				return nil, fmt.Errorf("the rule it calls has a value where an argument stands; write an argument, and compare it")
 			}
 			arg, err := t.resolve(args[i], s)
 			if err != nil {
@@ -202,16 +203,16 @@ func (t *translator) resolve(term *ast.Term, s scope) (ast.Value, error) {
 		if r, ok := s[v]; ok {
 			return r.Value, nil
 		}
-		return nil, fmt.Errorf("a variable has no SQL form; compare columns with known values")
+		return nil, fmt.Errorf("a value made of the record's fields cannot be used; write the comparisons one by one, each of a field with a known value")
 	case ast.Ref:
 		head, ok := v[0].Value.(ast.Var)
 		if !ok {
-			return nil, fmt.Errorf("a reference into a value has no SQL form")
+			return nil, fmt.Errorf("a part of a value cannot be picked out; compare a field with a known value")
 		}
 		if r, ok := s[head]; ok {
 			base, ok := r.Value.(ast.Ref)
 			if !ok {
-				return nil, fmt.Errorf("a reference into a value has no SQL form")
+				return nil, fmt.Errorf("a part of a value cannot be picked out; compare a field with a known value")
 			}
 			return base.Concat(v[1:]), nil
 		}
@@ -244,11 +245,11 @@ func handleOf(v ast.Value) (path string, ok bool) {
 // given is the value that a handle stands for.
 func (t *translator) given(path string) (operand, error) {
 	if t.standsFor == nil {
-		return operand{}, fmt.Errorf("the text holds a character that no column can hold")
+		return operand{}, fmt.Errorf("the text holds a character that no field can hold")
 	}
 	switch v := t.standsFor(path).(type) {
 	case nil:
-		return operand{}, fmt.Errorf("the text holds a character that no column can hold")
+		return operand{}, fmt.Errorf("the text holds a character that no field can hold")
 	case []string:
 		if v == nil {
 			v = []string{}
@@ -273,23 +274,23 @@ func (t *translator) operand(v ast.Value) (operand, error) {
 		switch v.(type) {
 		case ast.Null, ast.Boolean, ast.Number, ast.String, *ast.Array, ast.Set:
 			if !v.IsGround() || holdsReference(v) {
-				return operand{}, fmt.Errorf("a list with a column in it has no SQL form; write the comparisons one by one")
+				return operand{}, fmt.Errorf("a field in a list of values cannot be sought; write the comparisons one by one")
 			}
 			if path, ok := handleOf(v); ok {
 				return t.given(path)
 			}
 			return operand{val: v}, nil
 		}
-		return operand{}, fmt.Errorf("this value has no SQL form")
+		return operand{}, fmt.Errorf("nothing can be calculated from a field; compare the field itself with a known value")
 	}
 	if !ref.HasPrefix(ast.InputRootRef) {
-		return operand{}, fmt.Errorf("%v is not a column", ref)
+		return operand{}, fmt.Errorf("%s is not a field", spoken(ref))
 	}
 	names := make([]string, 0, 3)
 	for _, p := range ref[1:] {
 		n, ok := p.Value.(ast.String)
 		if !ok {
-			return operand{}, fmt.Errorf("%v: a column is named by a word", ref)
+			return operand{}, fmt.Errorf("an element of a list cannot be picked out; ask whether a value is in it, as \"core\" in record.withheld")
 		}
 		names = append(names, string(n))
 	}
@@ -308,12 +309,12 @@ func (t *translator) operand(v ast.Value) (operand, error) {
 		if names[0] == "record" && names[1] == "fields" {
 			c, ok := t.fields[names[2]]
 			if !ok {
-				return operand{}, fmt.Errorf("entity %s has no field %q; say `ask.entity == ...` before it, or `ask.entity in {...}`, with the entities that have", t.entity, names[2])
+				return operand{}, t.elsewhere(names[2])
 			}
 			return operand{column: c, part: "r." + c.sql}, nil
 		}
 	}
-	return operand{}, fmt.Errorf("%v is not a column; known are %s", ref, t.known())
+	return operand{}, fmt.Errorf("%s is not a field; known are %s", spoken(ref), t.known())
 }
 
 // known lists the columns for messages.
@@ -354,16 +355,16 @@ func constantOf(v ast.Value, k kind) (any, error) {
 			if id, err := crm.ParseRecordID(s); err == nil && string(id) == s {
 				return s, nil
 			}
-			return nil, fmt.Errorf("%q is not a record id in its canonical form", s)
+			return nil, fmt.Errorf("%q is not a record id in its canonical form; meridian policy past --record tells the id of a customer", s)
 		case kindDate:
 			if at, err := time.Parse(time.DateOnly, s); err == nil && at.Format(time.DateOnly) == s {
 				return s, nil
 			}
-			return nil, fmt.Errorf("%q is not a date like %q", s, time.DateOnly)
+			return nil, fmt.Errorf("%q is not a date as \"2026-03-01\"", s)
 		case kindTime:
 			at, err := time.Parse(timeLayout, s)
 			if err != nil || at.Format(timeLayout) != s {
-				return nil, fmt.Errorf("%q is not an instant like %q", s, timeLayout)
+				return nil, fmt.Errorf("%q is not an instant as \"2026-03-01T12:00:00.000000Z\"", s)
 			}
 			return at, nil
 		}
@@ -379,13 +380,13 @@ func constantOf(v ast.Value, k kind) (any, error) {
 			return bool(x), nil
 		}
 	}
-	return nil, fmt.Errorf("%v cannot be compared with a column of type %s", v, k)
+	return nil, mismatch(v, k)
 }
 
 // storable is nil for a text that a column can hold.
 func storable(s string) error {
 	if strings.IndexByte(s, 0) >= 0 || !utf8.ValidString(s) {
-		return fmt.Errorf("the text holds a character that no column can hold")
+		return fmt.Errorf("the text holds a character that no field can hold")
 	}
 	return nil
 }

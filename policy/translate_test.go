@@ -133,8 +133,8 @@ func compiled(t *testing.T, modules map[string]string) *policy.Engine {
 func TestRefuses(t *testing.T) {
 	const helper = "helper(record) if record.home == \"a\"\n"
 	for name, c := range map[string]struct{ rego, more, problem string }{
-		"index into the row":       {rego: `record[0] == "never"`, problem: "is not known"},
-		"computed column":          {rego: `record[ask.action] == "never"`, problem: "is not known"},
+		"index into the row":       {rego: `record[0] == "never"`, problem: "a part is named by a word"},
+		"computed column":          {rego: `record[ask.action] == "never"`, problem: "a part is named by a word"},
 		"unknown column":           {rego: `record.revenue == "x"`, problem: `"revenue" is not known`},
 		"unknown part of fact":     {rego: `fact.entity == "x"`, problem: `"entity" is not known`},
 		"part of a column":         {rego: `record.home.city == "x"`, problem: "has no parts"},
@@ -146,71 +146,71 @@ func TestRefuses(t *testing.T) {
 		"misspelt rule":            {rego: `not data.meridian.rules.frozn`, problem: "is not defined"},
 		"unused rule":              {rego: `record.home == "a"`, more: helper, problem: "no ground uses helper"},
 		"input":                    {rego: `input.record.home == "a"`, problem: "not at input"},
-		"element of a list column": {rego: `record.withheld[0] == "core"`, problem: "does not translate"},
-		"iterating a list column":  {rego: "some x in record.withheld\n\tx == \"core\"", problem: "does not translate"},
-		"every over a list column": {rego: `every x in record.withheld { x == "core" }`, problem: "does not translate"},
+		"element of a list column": {rego: `record.withheld[0] == "core"`, problem: "cannot become a filter"},
+		"iterating a list column":  {rego: "some x in record.withheld\n\tx == \"core\"", problem: "cannot become a filter"},
+		"every over a list column": {rego: `every x in record.withheld { x == "core" }`, problem: "cannot become a filter"},
 		"list with a list":         {rego: `record.withheld == ["core"]`, problem: "compared with [] only"},
 		"list of another order":    {rego: `record.withheld < []`, problem: "compared with [] only"},
-		"set with a column":        {rego: `record.home in {record.owner, "a"}`, problem: "list with a column"},
-		"column in a column":       {rego: `record.home in record.withheld`, problem: "only a known value"},
-		"arithmetic":               {rego: `record.sensitivity + 1 < 3`, problem: "does not translate"},
-		"count":                    {rego: `count(record.withheld) == 0`, problem: "does not translate"},
-		"lower":                    {rego: `lower(record.home) == "a"`, problem: "does not translate"},
-		"contains":                 {rego: `contains(record.home, "a")`, problem: "does not translate"},
-		"prefix of a constant":     {rego: `startswith("abc", record.home)`, problem: "does not translate"},
+		"set with a column":        {rego: `record.home in {record.owner, "a"}`, problem: "a field in a list of values"},
+		"column in a column":       {rego: `record.home in record.withheld`, problem: "seek a known value"},
+		"arithmetic":               {rego: `record.sensitivity + 1 < 3`, problem: "cannot become a filter"},
+		"count":                    {rego: `count(record.withheld) == 0`, problem: "cannot become a filter"},
+		"lower":                    {rego: `lower(record.home) == "a"`, problem: "cannot become a filter"},
+		"contains":                 {rego: `contains(record.home, "a")`, problem: "cannot become a filter"},
+		"prefix of a constant":     {rego: `startswith("abc", record.home)`, problem: "cannot become a filter"},
 		"column alone":             {rego: `record.pinned`, problem: "may not stand alone"},
 		"not column alone":         {rego: `not record.pinned`, problem: "may not stand alone"},
 		"column with itself":       {rego: `record.pinned == record.pinned`, problem: "may not stand alone"},
-		"text with a number":       {rego: `record.home == 3`, problem: "cannot be compared"},
-		"number with a text":       {rego: `record.sensitivity < "3"`, problem: "cannot be compared"},
-		"fraction":                 {rego: `record.sensitivity < 2.5`, problem: "cannot be compared"},
-		"null":                     {rego: `record.home == null`, problem: "never null"},
-		"mixed list":               {rego: `record.home in ["a", 3]`, problem: "cannot be compared"},
-		"object":                   {rego: `record.home == {"a": 1}`, problem: "does not translate"},
-		"columns of two kinds":     {rego: `record.home == record.sensitivity`, problem: "home is text and sensitivity is bigint"},
+		"text with a number":       {rego: `record.home == 3`, problem: "3 is a number, and the field holds a text"},
+		"number with a text":       {rego: `record.sensitivity < "3"`, problem: "is a text, and the field holds a whole number"},
+		"fraction":                 {rego: `record.sensitivity < 2.5`, problem: "2.5 is a number, and the field holds a whole number"},
+		"null":                     {rego: `record.home == null`, problem: "never empty"},
+		"mixed list":               {rego: `record.home in ["a", 3]`, problem: "3 is a number, and the field holds a text"},
+		"object":                   {rego: `record.home == {"a": 1}`, problem: "cannot become a filter"},
+		"columns of two kinds":     {rego: `record.home == record.sensitivity`, problem: "home is a text and sensitivity is a whole number"},
 		"order of ids":             {rego: `record.id < record.account`, problem: "has no order"},
 		"order of flags":           {rego: `record.pinned < true`, problem: "has no order"},
 		"id that is none":          {rego: `record.id == "x"`, problem: "is not a record id"},
 		"id in capitals":           {rego: `record.id == "018F0000-0000-7000-8000-000000000001"`, problem: "is not a record id"},
 		"date for an instant":      {rego: `record.created < "2026-01-01"`, problem: "is not an instant"},
-		"text with a zero byte":    {rego: `record.home == "a\u0000b"`, problem: "no column can hold"},
+		"text with a zero byte":    {rego: `record.home == "a\u0000b"`, problem: "no field can hold"},
 		"with":                     {rego: `helper(record) with input as {}`, more: helper, problem: "`with` is for tests"},
 		"else":                     {rego: `helper(record)`, more: "helper(record) if {\n\trecord.home == \"a\"\n} else if record.home == \"b\"", problem: "no else"},
 		"default":                  {rego: `not helper(record)`, more: helper + "\ndefault helper(_) := false\n", problem: "no default"},
-		"value of a row":           {rego: `helper(record) == "x"`, more: `helper(record) := record.home`, problem: "may only say yes or nothing"},
-		"comprehension of a row":   {rego: `record.home in {x | some x in ask.subject.territories; x != record.owner}`, problem: "does not translate"},
+		"value of a row":           {rego: `helper(record) == "x"`, more: `helper(record) := record.home`, problem: "helper says yes or nothing"},
+		"comprehension of a row":   {rego: `record.home in {x | some x in ask.subject.territories; x != record.owner}`, problem: "cannot become a filter"},
 		"clock":                    {rego: `time.now_ns() > 0`, problem: "undefined function time.now_ns"},
 		"network":                  {rego: `http.send({"url": record.home}).status_code == 200`, problem: "undefined function http.send"},
 		"chance":                   {rego: `rand.intn(record.home, 2) == 1`, problem: "undefined function rand.intn"},
 		"pattern":                  {rego: `regex.match("a.*", record.home)`, problem: "undefined function regex.match"},
 		"operator's name":          {rego: `eq(record.home, "a")`, more: `eq(a, b) if a != b`, problem: "is the name of an operator"},
-		"one of two alternatives":  {rego: `helper(record)`, more: helper + "\nhelper(record) if record.withheld[0] == \"x\"\n", problem: "does not translate"},
-		"under not":                {rego: `not helper(record)`, more: helper + "\nhelper(record) if record.withheld[0] == \"x\"\n", problem: "does not translate"},
+		"one of two alternatives":  {rego: `helper(record)`, more: helper + "\nhelper(record) if record.withheld[0] == \"x\"\n", problem: "cannot become a filter"},
+		"under not":                {rego: `not helper(record)`, more: helper + "\nhelper(record) if record.withheld[0] == \"x\"\n", problem: "cannot become a filter"},
 		"unknown field":            {rego: `record.fields.teir == "a"`, problem: `"teir" is not known`},
-		"field of another entity":  {rego: `record.fields.grade == "a"`, problem: `entity account has no field "grade"; say`},
-		"field for one role alone": {rego: "\"auditor\" in ask.subject.roles\n\tnot record.fields.grade == \"a\"", problem: `entity account has no field "grade"`},
+		"field of another entity":  {rego: `record.fields.grade == "a"`, problem: "not every entity has the field grade: only contact has"},
+		"field for one role alone": {rego: "\"auditor\" in ask.subject.roles\n\tnot record.fields.grade == \"a\"", problem: "not every entity has the field grade: only contact has"},
 		"field alone":              {rego: `record.fields.vip`, problem: "may not stand alone"},
 		"not field alone":          {rego: `not record.fields.tier`, problem: "may not stand alone"},
-		"all fields":               {rego: `count(record.fields) == 0`, problem: "does not translate"},
-		"field by number":          {rego: `record.fields[0] == "a"`, problem: "is not known"},
-		"field by a word":          {rego: `record.fields[ask.action] == "a"`, problem: "is not known"},
-		"too exact a decimal":      {rego: `record.fields.amount < 0.1234567890123456789`, problem: "cannot be compared"},
-		"decimal with exponent":    {rego: `record.fields.amount < 1e3`, problem: "cannot be compared"},
-		"decimal with an integer":  {rego: `record.fields.amount < record.sensitivity`, problem: "amount is numeric and sensitivity is bigint"},
+		"all fields":               {rego: `count(record.fields) == 0`, problem: "cannot become a filter"},
+		"field by number":          {rego: `record.fields[0] == "a"`, problem: "a part is named by a word"},
+		"field by a word":          {rego: `record.fields[ask.action] == "a"`, problem: "a part is named by a word"},
+		"too exact a decimal":      {rego: `record.fields.amount < 0.1234567890123456789`, problem: "too many digits, or an exponent"},
+		"decimal with exponent":    {rego: `record.fields.amount < 1e3`, problem: "too many digits, or an exponent"},
+		"decimal with an integer":  {rego: `record.fields.amount < record.sensitivity`, problem: "amount is a number and sensitivity is a whole number"},
 		"date that is none":        {rego: `record.fields.since < "2026-3-1"`, problem: "is not a date"},
-		"date with an instant":     {rego: `record.fields.since < now`, problem: "since is date and now is timestamptz"},
+		"date with an instant":     {rego: `record.fields.since < now`, problem: "since is a date and now is an instant"},
 		"order of a list":          {rego: `record.fields.tags < null`, problem: "by == or != only"},
-		"null of a column":         {rego: `record.home != null`, problem: "never null"},
+		"null of a column":         {rego: `record.home != null`, problem: "never empty"},
 		"masks of what closes":     {rego: `record.home == "a"`, more: "w_masks(_, _, _, _, _) := true\n", problem: "no ground uses w_masks"},
 		"misspelt masks":           {rego: `record.home == "a"`, more: "g_mask(_, _, _, _) := true\n", problem: "no ground uses g_mask"},
-		"masks without a group":    {rego: `record.home == "a"`, more: "g_masks(_, _, _) := true\n", problem: "rules.g_masks takes [ask record now group]"},
-		"masks that say more":      {rego: `record.home == "a"`, more: "g_masks(_, _, _, group) := group\n", problem: "rules.g_masks says yes or nothing"},
+		"masks without a group":    {rego: `record.home == "a"`, more: "g_masks(_, _, _) := true\n", problem: "g_masks takes 4 arguments: g_masks(ask, record, now, group)"},
+		"masks that say more":      {rego: `record.home == "a"`, more: "g_masks(_, _, _, group) := group\n", problem: "g_masks says yes or nothing"},
 		"misspelt in masks":        {rego: `record.home == "a"`, more: "g_masks(_, record, _, _) if not record.hme == \"a\"\n", problem: `"hme" is not known`},
-		"untranslatable masks":     {rego: `record.home == "a"`, more: "g_masks(_, record, _, _) if record.withheld[0] == \"a\"\n", problem: "does not translate"},
-		"for one role alone":       {rego: "\"auditor\" in ask.subject.roles\n\trecord.withheld[0] == \"x\"", problem: "does not translate"},
-		"for one action alone":     {rego: "ask.action == \"withhold\"\n\trecord.withheld[0] == \"x\"", problem: "does not translate"},
-		"for other instances":      {rego: "ask.subject.kind == \"instance\"\n\trecord.withheld[0] == \"x\"", problem: "does not translate"},
-		"for one entity alone":     {rego: "ask.entity == \"lead\"\n\trecord.withheld[0] == \"x\"", problem: "does not translate"},
+		"untranslatable masks":     {rego: `record.home == "a"`, more: "g_masks(_, record, _, _) if record.withheld[0] == \"a\"\n", problem: "cannot become a filter"},
+		"for one role alone":       {rego: "\"auditor\" in ask.subject.roles\n\trecord.withheld[0] == \"x\"", problem: "cannot become a filter"},
+		"for one action alone":     {rego: "ask.action == \"withhold\"\n\trecord.withheld[0] == \"x\"", problem: "cannot become a filter"},
+		"for other instances":      {rego: "ask.subject.kind == \"instance\"\n\trecord.withheld[0] == \"x\"", problem: "cannot become a filter"},
+		"for one entity alone":     {rego: "ask.entity == \"lead\"\n\trecord.withheld[0] == \"x\"", problem: "cannot become a filter"},
 	} {
 		g, h := c.rego, "fact.department == \"a\""
 		if strings.Contains(c.rego, "fact.") {
@@ -229,15 +229,15 @@ func TestRefusesFrames(t *testing.T) {
 		}
 	}
 	expectProblem(t, "no grounds", map[string]string{"rules.rego": "package meridian.rules\n", "service.rego": serviceModule}, "declares no grounds")
-	expectProblem(t, "unknown effect", change("rules.rego", `"w": {"effect": "closes"`, `"w": {"effect": "shuts"`), "opens or closes")
+	expectProblem(t, "unknown effect", change("rules.rego", `"w": {"effect": "closes"`, `"w": {"effect": "shuts"`), `"opens" or "closes", not shuts`)
 	expectProblem(t, "unknown attribute", change("rules.rego", `"text": "w"`, `"text": "w", "facts": "x"`), `"facts" is not an attribute`)
-	expectProblem(t, "unknown fact", change("rules.rego", `"fact": "grant"`, `"fact": "grants"`), "no facts of this kind")
-	expectProblem(t, "no text", change("rules.rego", `, "text": "w"`, ``), "say in text")
+	expectProblem(t, "unknown fact", change("rules.rego", `"fact": "grant"`, `"fact": "grants"`), "no facts of the kind grants")
+	expectProblem(t, "no text", change("rules.rego", `, "text": "w"`, ``), `say in "text"`)
 	expectProblem(t, "ground without function", change("rules.rego", `"w": {`, `"v": {`), "rules.v is not defined")
 	expectProblem(t, "misspelt ground function", change("rules.rego", "w(ask", "ww(ask"), "rules.w is not defined")
 	expectProblem(t, "no reveals", change("rules.rego", "g_reveals(", "g_reveal("), "rules.g_reveals is not defined")
-	expectProblem(t, "too few arguments", change("rules.rego", "w(ask, _, fact, _)", "w(ask, _, fact)"), "rules.w takes [ask record fact now]")
-	expectProblem(t, "another value", change("rules.rego", "w(ask, _, fact, _) if", "w(ask, _, fact, _) := \"yes\" if"), "rules.w says yes or nothing")
+	expectProblem(t, "too few arguments", change("rules.rego", "w(ask, _, fact, _)", "w(ask, _, fact)"), "w takes 4 arguments: w(ask, record, fact, now)")
+	expectProblem(t, "another value", change("rules.rego", "w(ask, _, fact, _) if", "w(ask, _, fact, _) := \"yes\" if"), "w says yes or nothing")
 	expectProblem(t, "no permit", change("service.rego", "permit(", "permits("), "service.permit is not defined")
 	other := change("rules.rego", "", "")
 	other["extra.rego"] = "package meridian.rule\n\nx := 1\n"

@@ -18,6 +18,7 @@ type policyCmd struct {
 	Show  policyShowCmd  `cmd:"" help:"Show the rules in force."`
 
 	New       policyNewCmd       `cmd:"" help:"Write a bundle into a folder, to be edited."`
+	Edit      policyEditCmd      `cmd:"" help:"Change a folder's rules in your editor; tests and checks them when you are done."`
 	Fmt       policyFmtCmd       `cmd:"" help:"Set a folder's files in their one form."`
 	Diff      policyDiffCmd      `cmd:"" help:"Show which rules differ, and how."`
 	Propose   policyProposeCmd   `cmd:"" help:"Ask a second officer to put a folder's bundle in force."`
@@ -39,8 +40,7 @@ type policyCmd struct {
 func (policyCmd) Help() string {
 	return `The life of a change (docs/policy-lifecycle.md):
 
-  meridian policy new my-rules --as officer.a@amer          # then edit it, with its tests
-  meridian policy fmt my-rules
+  meridian policy edit my-rules --as officer.a@amer         # the bundle in force, in your editor
   meridian policy check --dir my-rules --live --as officer.a@amer
   meridian policy diff my-rules --as officer.a@amer
   meridian policy impact my-rules --as officer.a@amer

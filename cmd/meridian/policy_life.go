@@ -33,23 +33,11 @@ func (n policyNewCmd) Run(ctx context.Context, out output) error {
 	if err != nil {
 		return err
 	}
-	resp, err := c.bundles.GetFiles(ctx, &policyv1.GetFilesRequest{Digest: n.Digest})
-	if err != nil {
-		return err
-	}
 	if _, err := os.Stat(n.Dir); !errors.Is(err, fs.ErrNotExist) {
-		return crm.FieldErrorf("dir", "%s is there; name another folder", n.Dir)
+		return crm.FieldErrorf("dir", "%s is there; name another folder, or change it with meridian policy edit", n.Dir)
 	}
-	for _, f := range resp.GetFiles() {
-		path := filepath.Join(n.Dir, filepath.FromSlash(f.GetPath()))
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return err
-		}
-		if err := os.WriteFile(path, []byte(f.GetText()), 0o600); err != nil {
-			return err
-		}
-	}
-	if err := os.WriteFile(filepath.Join(n.Dir, baseFile), []byte(resp.GetDigest()+"\n"), 0o600); err != nil {
+	resp, err := writeBundle(ctx, c, n.Dir, n.Digest)
+	if err != nil {
 		return err
 	}
 	if n.JSON {
@@ -57,6 +45,21 @@ func (n policyNewCmd) Run(ctx context.Context, out output) error {
 	}
 	fmt.Fprintf(out.Stdout, "%d files of bundle %.12s in %s: edit rules and tests, then policy fmt, check, propose\n", len(resp.GetFiles()), resp.GetDigest(), n.Dir)
 	return nil
+}
+
+// writeBundle writes a bundle's files, and which bundle they are, into a new
+// folder.
+func writeBundle(ctx context.Context, c *clients, dir, digest string) (*policyv1.GetFilesResponse, error) {
+	resp, err := c.bundles.GetFiles(ctx, &policyv1.GetFilesRequest{Digest: digest})
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range resp.GetFiles() {
+		if err := writeFile(filepath.Join(dir, filepath.FromSlash(f.GetPath())), f.GetText()); err != nil {
+			return nil, err
+		}
+	}
+	return resp, writeFile(filepath.Join(dir, baseFile), resp.GetDigest()+"\n")
 }
 
 type policyFmtCmd struct {
@@ -69,20 +72,30 @@ func (f policyFmtCmd) Run(_ context.Context, out output) error {
 	if err != nil {
 		return err
 	}
+	set, err := setFiles(f.Dir, files)
+	for _, path := range set {
+		fmt.Fprintln(out.Stdout, path)
+	}
+	return err
+}
+
+// setFiles sets a folder's files in their one form, and says which it changed.
+func setFiles(dir string, files map[string]string) (changed []string, err error) {
 	set, err := policy.Format(files)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	changed = []string{}
 	for _, path := range slices.Sorted(maps.Keys(files)) {
 		if set[path] == files[path] {
 			continue
 		}
-		if err := os.WriteFile(filepath.Join(f.Dir, filepath.FromSlash(path)), []byte(set[path]), 0o600); err != nil {
-			return err
+		if err := writeFile(filepath.Join(dir, filepath.FromSlash(path)), set[path]); err != nil {
+			return changed, err
 		}
-		fmt.Fprintln(out.Stdout, path)
+		changed = append(changed, path)
 	}
-	return nil
+	return changed, nil
 }
 
 type policyDiffCmd struct {

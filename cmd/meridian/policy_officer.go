@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -258,30 +259,46 @@ func (k keysRevokeCmd) Run(ctx context.Context, out output) error {
 	return nil
 }
 
-// readFiles reads a bundle's folder: .rego files and personas.json. Names that
-// begin with a dot are not part of it.
-func readFiles(dir string) (map[string]string, error) {
-	files := map[string]string{}
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		hidden := path != dir && strings.HasPrefix(d.Name(), ".")
+// bundleFiles are the paths in a bundle's folder. Names that begin with a dot
+// are not part of it, and neither are the copies editors leave behind.
+func bundleFiles(dir string) (paths []string, err error) {
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		hidden := path != dir && (strings.HasPrefix(d.Name(), ".") || strings.HasSuffix(d.Name(), "~"))
 		switch {
 		case err != nil:
 			return err
 		case hidden && d.IsDir():
 			return fs.SkipDir
-		case hidden || d.IsDir() || filepath.Ext(path) != ".rego" && d.Name() != "personas.json":
+		case hidden || d.IsDir():
 			return nil
 		}
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
 		name, err := filepath.Rel(dir, path)
-		files[filepath.ToSlash(name)] = string(text)
+		paths = append(paths, filepath.ToSlash(name))
 		return err
 	})
-	if err == nil && len(files) == 0 {
-		err = crm.FieldErrorf("dir", "%s holds no .rego file", dir)
+	return paths, err
+}
+
+// readFiles reads a bundle's folder: .rego files and personas.json. Another
+// file is refused, because a rule in it would be believed to be in force.
+func readFiles(dir string) (map[string]string, error) {
+	paths, err := bundleFiles(dir)
+	if err != nil {
+		return nil, err
 	}
-	return files, err
+	if len(paths) == 0 {
+		return nil, crm.FieldErrorf("dir", "%s holds no .rego file; meridian policy edit FOLDER writes the bundle in force into a folder that is not there yet", dir)
+	}
+	files := map[string]string{}
+	for _, name := range paths {
+		if path.Ext(name) != ".rego" && name != "personas.json" {
+			return nil, crm.FieldErrorf(name, "is no file of a bundle, which holds .rego files and personas.json: rename it, or take it out of %s", dir)
+		}
+		text, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(name)))
+		if err != nil {
+			return nil, err
+		}
+		files[name] = string(text)
+	}
+	return files, nil
 }

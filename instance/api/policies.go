@@ -210,7 +210,7 @@ func (s policies) TestBundle(ctx context.Context, req *policyv1.TestBundleReques
 func (s policies) CheckBundle(ctx context.Context, req *policyv1.CheckBundleRequest) (*policyv1.CheckBundleResponse, error) {
 	b, err := s.bundle(ctx, req.Modules)
 	if crm.KindOf(err) == crm.Invalid && err != nil {
-		return &policyv1.CheckBundleResponse{Problems: []string{err.Error()}}, nil
+		return &policyv1.CheckBundleResponse{Problems: policy.Problems(err)}, nil
 	}
 	if err != nil {
 		return nil, err
