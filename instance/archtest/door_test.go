@@ -31,7 +31,8 @@ var besideTheDoor = strings.Fields(`
 	AddSignature Proposals ProposalsNamed Sample TrustKeys AddDenial EndDenial Denials Shadow StartShadow StopShadow
 	AddShadowDifferences ShadowDifferences Pulse Givers SharesBy SharesAbout SuspendedGrants SuspendGrant
 	ReinstateGrant Regiven Subject SubjectAt SubjectIDs Receiver ReceiverAt Contracts Contract Placed HasDepartment SubjectRoles DepartmentRoles
-	EnqueueBoundaries ForgetKeys Changes Head TrimOutbox OfAccount Moment EgressHoldings LockStream StoreEnvelopes Unsent Acknowledge Lazy FailStream
+	EnqueueBoundaries ForgetKeys Changes Head TrimOutbox OfAccount Moment EgressHoldings LockStream StoreEnvelopes Unsent Sent Lazy FailStream
+	Receipt Acknowledge Unacknowledged UnacknowledgedRetraction UnparkBefore
 	StreamsOut AddRepair NextRepair Disclosed Ledger Inbox MoveInbox FailInbox Inboxes HeldSince StreamsIn OpenGap CloseGaps SettleGaps ClaimGaps Park
 	Unpark ParkedIn HasParked Lead Relay Restored MoveRelay Backlog Served SaveServed HeldAfter HomeAfter Live AddDue TakeDue BeginLoad FindLoad Loads
 	FinishLoad AdvanceLoad LoadRejects BreakGlass Emergencies Emergency EmergenciesWaiting EmergencyReads ReviewEmergency

@@ -114,6 +114,7 @@ const (
 	OpSnapshot  Op = "snapshot"  // envelope: a row of a snapshot
 	OpWatermark Op = "watermark" // envelope: start or end of a snapshot
 	OpGap       Op = "gap"       // envelope: sequence numbers that will never come
+	OpReceipt   Op = "receipt"   // envelope: what of a stream its destination applied
 )
 
 // Change is one entry of the local ordered feed. It carries no values: who

@@ -10,8 +10,10 @@
 // I-exchange-4: rows and the position behind them are applied in one
 // transaction; a position never moves past a row that was neither applied nor
 // parked. I-exchange-5: what came in is never sent on: only records at home
-// leave. Kafka is known to transport_kafka.go alone, PostgreSQL to package
-// store, values to nobody's log.
+// leave. I-exchange-6: what a source believes acknowledged is applied at its
+// destination for good, and what is applied is acknowledged in the end. Kafka is
+// known to transport_kafka.go alone, PostgreSQL to package store, values to
+// nobody's log.
 package exchange
 
 import (

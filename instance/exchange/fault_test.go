@@ -70,7 +70,7 @@ func TestCrashBetweenStoreAndProduce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if streams[0].Sequence == streams[0].Acked {
+	if streams[0].Sequence == streams[0].Sent {
 		t.Fatal("nothing was left between store and produce; the test tests nothing")
 	}
 	unsent, err := amer.store.Unsent(t.Context(), streams[0].Stream, 100)
@@ -404,7 +404,7 @@ func TestRestoredOriginStartsAnEpoch(t *testing.T) {
 	defer conn.Close(t.Context()) //nolint:errcheck // the test is over
 	for _, sql := range []string{
 		"update meridian.exchange_relay set cursor = '9000000000000000:0'",
-		"update meridian.exchange_stream set sequence = 1, acked = 1",
+		"update meridian.exchange_stream set sequence = 1, sent = 1",
 		"delete from meridian.egress where record_id = '" + string(lost.ID) + "'",
 		"delete from meridian.egress_holding where record_id = '" + string(lost.ID) + "'",
 		"delete from record.account where id = '" + string(lost.ID) + "'",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -26,6 +27,7 @@ type ingress struct {
 	*Exchange
 	stream, source, entity string
 
+	teller  *teller                 // of a stream of records, while it runs
 	terms   map[string]crm.Contract // contracts signed here, of this stream, by id
 	gaps    bool                    // some numbers are missing
 	parked  bool                    // some keys are parked
@@ -40,8 +42,15 @@ func newIngress(e *Exchange, source, entity string) *ingress {
 	return &ingress{Exchange: e, stream: streamName(source, e.instance, entity), source: source, entity: entity, gaps: true, parked: true}
 }
 
-// run reads on until ctx ends, whatever fails.
+// run reads on until ctx ends, whatever fails, and tells the source what was
+// applied.
 func (in *ingress) run(ctx context.Context) error {
+	if in.entity != control {
+		in.teller = newTeller(in)
+		var telling sync.WaitGroup
+		telling.Go(func() { in.teller.run(ctx) })
+		defer telling.Wait()
+	}
 	for ctx.Err() == nil {
 		err := in.follow(ctx)
 		if ctx.Err() != nil {
@@ -131,7 +140,7 @@ type arrival struct {
 // transaction with the position behind it.
 func (in *ingress) take(ctx context.Context, at store.Inbox, f Fetched) (store.Inbox, error) {
 	if in.entity == control {
-		return in.obey(ctx, at, f)
+		return in.heed(ctx, at, f)
 	}
 	if err := in.readTerms(ctx, f.Messages); err != nil {
 		return at, err
@@ -171,10 +180,13 @@ func ended(a arrival) bool {
 	return a.env.Operation == string(crm.OpWatermark) && a.env.Range.GetLast() > 0
 }
 
-// forget gives back what is held under a contract since an epoch before the
-// one whose snapshot is complete: its origin was restored to a time when it did
-// not have those records, and will never speak of them again.
+// forget gives back what is held, or parked, under a contract since an epoch
+// before the one whose snapshot is complete: its origin was restored to a time
+// when it did not have those records, and will never speak of them again.
 func (in *ingress) forget(ctx context.Context, env *exchangev1.Envelope) error {
+	if err := in.store.UnparkBefore(ctx, in.stream, env.Contract, env.OriginEpoch); err != nil {
+		return err
+	}
 	for {
 		ids, err := in.store.HeldSince(ctx, env.Contract, env.OriginEpoch, runRows)
 		if err != nil || len(ids) == 0 {

@@ -72,18 +72,12 @@ func TestReplicasEqualProjections(t *testing.T) {
 	amer.start()
 	emea.start()
 	contract := financials(amer, emea)
-	// Each check costs a second or two on a busy machine; the build's full run
-	// asks for more with -rapid.checks.
-	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue {
-		if err := f.Value.Set("15"); err != nil {
-			t.Fatal(err)
-		}
-	}
+	fewChecks()
 	m := &model{t: t, amer: amer, emea: emea, live: map[crm.RecordID]crm.Record{}}
 	rapid.Check(t, func(rt *rapid.T) {
 		steps := rapid.IntRange(5, 25).Draw(rt, "steps")
 		for range steps {
-			switch rapid.SampledFrom([]string{"create", "create", "rename", "move", "move", "delete", "agree", "agree", "end", "withhold", "contract", "restart"}).Draw(rt, "step") {
+			switch rapid.SampledFrom([]string{"create", "create", "rename", "move", "move", "delete", "agree", "agree", "end", "withhold", "contract", "restart", "look"}).Draw(rt, "step") {
 			case "create":
 				r := amer.create(rapid.StringMatching(`[a-z]{1,12}`).Draw(rt, "name"), m.territory(rt), m.segment(rt))
 				m.live[r.ID] = r
@@ -131,17 +125,35 @@ func TestReplicasEqualProjections(t *testing.T) {
 				amer.declare(contract)
 				emea.declare(contract)
 			case "restart":
-				s := rapid.SampledFrom([]*side{amer, emea}).Draw(rt, "side")
+				s := m.side(rt)
 				s.stop()
 				s.start()
+			case "look":
+				if err := acknowledgedIsDone(t, amer, emea); err != nil {
+					rt.Fatal(err)
+				}
 			}
 		}
 		within(t, 60*time.Second, func() error {
 			quiet(t, amer, emea)
 			return compareReplica(t, amer, emea, m.ids)
 		})
+		allAcknowledged(t, amer, emea)
+		if err := acknowledgedIsDone(t, amer, emea); err != nil {
+			rt.Fatal(err)
+		}
 	})
 }
+
+// fewChecks bounds tests of which each check costs a second or two on a busy
+// machine; the build's full run asks for more with -rapid.checks.
+var fewChecks = sync.OnceFunc(func() {
+	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue {
+		if err := f.Value.Set("15"); err != nil {
+			panic(err)
+		}
+	}
+})
 
 type model struct {
 	t          *testing.T
@@ -149,6 +161,10 @@ type model struct {
 	live       map[crm.RecordID]crm.Record
 	ids        []crm.RecordID
 	agreements []crm.Agreement
+}
+
+func (m *model) side(rt *rapid.T) *side {
+	return map[string]*side{"amer": m.amer, "emea": m.emea}[rapid.SampledFrom([]string{"amer", "emea"}).Draw(rt, "side")]
 }
 
 func (m *model) territory(rt *rapid.T) string {

@@ -27,7 +27,7 @@ type relay struct {
 	known   []store.Served          // what the database says of each contract, nil when it must be read
 	stale   bool                    // terms and what is served must be read again
 	pending bool                    // something is left to do although no change announces it
-	acked   map[string]int64        // what Kafka has and the database does not know yet
+	sent    map[string]int64        // what Kafka has and the database does not know yet
 	blocked map[string]*backoff     // streams that Kafka does not take now
 	failing map[string]*backoff     // contracts that cannot be served now
 	topics  map[string]bool         // topics known to exist
@@ -53,7 +53,7 @@ func (b *backoff) more() {
 }
 
 func newRelay(e *Exchange) *relay {
-	return &relay{Exchange: e, stale: true, pending: true, acked: map[string]int64{}, blocked: map[string]*backoff{}, failing: map[string]*backoff{}, topics: map[string]bool{}}
+	return &relay{Exchange: e, stale: true, pending: true, sent: map[string]int64{}, blocked: map[string]*backoff{}, failing: map[string]*backoff{}, topics: map[string]bool{}}
 }
 
 func (r *relay) run(ctx context.Context) error {
@@ -126,7 +126,7 @@ func (r *relay) begin(ctx context.Context) bool {
 		return false
 	}
 	for _, s := range streams {
-		if s.Acked < s.Sequence {
+		if s.Sent < s.Sequence {
 			r.blocked[s.Stream] = &backoff{}
 		}
 	}
@@ -171,7 +171,7 @@ func (r *relay) step(ctx context.Context) (bool, error) {
 	}
 	b := &batch{relay: r, terms: terms, epoch: from.Epoch, changes: changes, out: map[string]*outgoing{}}
 	err = r.store.Tx(ctx, func(ctx context.Context, tx *store.Tx) error {
-		if err := tx.MoveRelay(ctx, from, to, r.acked); err != nil {
+		if err := tx.MoveRelay(ctx, from, to, r.sent); err != nil {
 			return err
 		}
 		return b.fill(ctx, tx)
@@ -193,7 +193,7 @@ func (r *relay) step(ctx context.Context) (bool, error) {
 			delete(r.failing, id) // it was served just now
 		}
 	}
-	clear(r.acked)
+	clear(r.sent)
 	if len(b.out) > 0 {
 		r.afterStore()
 		if ctx.Err() != nil {
@@ -223,14 +223,14 @@ func (r *relay) readTerms(ctx context.Context) (map[string]crm.Contract, error) 
 	return terms, nil
 }
 
-// settle writes down what Kafka acknowledged while nothing else is to do.
+// settle writes down what Kafka has while nothing else is to do.
 func (r *relay) settle(ctx context.Context) {
-	if len(r.acked) == 0 {
+	if len(r.sent) == 0 {
 		return
 	}
 	// Lost, it is repeated: the same bytes are sent again.
-	if err := r.store.Acknowledge(ctx, r.acked); err == nil {
-		clear(r.acked)
+	if err := r.store.Sent(ctx, r.sent); err == nil {
+		clear(r.sent)
 	}
 }
 
@@ -261,7 +261,7 @@ func (r *relay) send(ctx context.Context, out map[string]*outgoing) {
 			continue
 		}
 		r.topics[s.stream] = true
-		r.acked[s.stream] = s.last
+		r.sent[s.stream] = s.last
 	}
 }
 
@@ -339,8 +339,8 @@ func (r *relay) drainStream(ctx context.Context, stream string) error {
 		if len(es) > 0 {
 			last = es[len(es)-1].Sequence
 		}
-		if err := r.store.Acknowledge(ctx, map[string]int64{stream: last}); err != nil {
-			return fmt.Errorf("acknowledge: %w", err)
+		if err := r.store.Sent(ctx, map[string]int64{stream: last}); err != nil {
+			return fmt.Errorf("drop what was sent: %w", err)
 		}
 		if len(es) < relayBatch {
 			return nil

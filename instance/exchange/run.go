@@ -3,10 +3,9 @@ package exchange
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"time"
-
-	"google.golang.org/protobuf/proto"
 
 	"meridian/instance/access"
 	"meridian/instance/crm"
@@ -53,8 +52,8 @@ func (r *run) add(a arrival) {
 			return
 		case env.OriginEpoch > at.Epoch:
 			// The origin was restored, or is met for the first time: it sends
-			// everything again, numbered on from where it is.
-			if at.Epoch == 0 && env.Sequence > 1 {
+			// everything again, numbered on from where it is, and says so first.
+			if env.Sequence > 1 && (at.Epoch == 0 || !begins(env)) {
 				r.opened = append(r.opened, numbers{env.OriginEpoch, 1, env.Sequence - 1})
 			}
 			at.Epoch, at.Sequence = env.OriginEpoch, env.Sequence
@@ -76,6 +75,11 @@ func (r *run) add(a arrival) {
 	case env.Operation == string(crm.OpGap):
 		r.closed = append(r.closed, numbers{env.OriginEpoch, env.Range.GetFirst(), env.Range.GetLast()})
 	}
+}
+
+// begins reports whether the envelope says that a snapshot begins with it.
+func begins(env *exchangev1.Envelope) bool {
+	return env.Operation == string(crm.OpWatermark) && env.Range.GetFirst() == env.Sequence && env.Range.GetLast() == 0
 }
 
 // commit applies the run. I-exchange-4: rows, parked envelopes, gaps and the
@@ -108,6 +112,7 @@ func (r *run) commit(ctx context.Context, end int64) error {
 	if err != nil {
 		return err
 	}
+	r.teller.news(slices.ContainsFunc(r.rows, func(row access.ImportRow) bool { return !holds(row.Op) }))
 	r.report(ctx, poison)
 	return nil
 }
@@ -237,6 +242,7 @@ func (in *ingress) retryParked(ctx context.Context) error {
 		}
 	}
 	if freed > 0 {
+		in.teller.news(true)
 		in.log.InfoContext(ctx, "parked records were applied", "stream", in.stream, "records", freed)
 	}
 	return nil
@@ -254,57 +260,4 @@ func headerEnvelope(m Message) *exchangev1.Envelope {
 	return &exchangev1.Envelope{
 		Operation: m.Headers[headerOperation], Sequence: number(headerSequence), OriginEpoch: number(headerEpoch), Contract: m.Headers[headerContract],
 	}
-}
-
-// ask sends the source the ranges that are missing here. The request is
-// harmless to repeat and holds no values.
-func (in *ingress) ask(ctx context.Context) error {
-	gaps, err := in.store.ClaimGaps(ctx, in.stream, repairAgain)
-	if err != nil || len(gaps) == 0 {
-		return err
-	}
-	topic := streamName(in.instance, in.source, control)
-	if err := in.transport.CreateTopic(ctx, topic); err != nil {
-		return err
-	}
-	var ms []Message
-	for _, g := range gaps {
-		body, err := deterministic.Marshal(&exchangev1.Envelope{
-			EventId: string(crm.NewRecordID()), Origin: in.instance, OriginEpoch: g.Epoch, Stream: in.stream, Entity: in.entity,
-			Operation: string(crm.OpGap), Range: &exchangev1.Range{First: g.First, Last: g.Last},
-		})
-		if err != nil {
-			return err
-		}
-		ms = append(ms, Message{Key: in.stream, Value: body, Headers: map[string]string{headerOperation: string(crm.OpGap)}})
-	}
-	return in.append(ctx, topic, ms)
-}
-
-// obey keeps the repairs that a destination asks for; the relay makes them.
-func (in *ingress) obey(ctx context.Context, at store.Inbox, f Fetched) (store.Inbox, error) {
-	to := at
-	to.NextOffset, to.EndOffset = f.Next, f.End
-	err := in.store.Tx(ctx, func(ctx context.Context, tx *store.Tx) error {
-		for _, m := range f.Messages {
-			var env exchangev1.Envelope
-			err := proto.Unmarshal(m.Value, &env)
-			// A destination may ask for its own streams only.
-			mine := env.Stream == streamName(in.instance, in.source, env.Entity)
-			if err != nil || env.Operation != string(crm.OpGap) || !mine || env.Range.GetFirst() < 1 {
-				in.log.ErrorContext(ctx, "a request for repair cannot be read", "stream", in.stream, "offset", m.Offset)
-				continue
-			}
-			if err := tx.AddRepair(ctx, env.Stream, env.Range.First, env.Range.Last); err != nil {
-				return err
-			}
-		}
-		return tx.MoveInbox(ctx, at, to)
-	})
-	if err != nil {
-		return at, err
-	}
-	in.repairs.Store(true)
-	in.poke()
-	return to, nil
 }

@@ -23,6 +23,10 @@ func (e *Exchange) Status(ctx context.Context) (*exchangev1.GetStatusResponse, e
 	if err != nil {
 		return nil, err
 	}
+	waits, err := e.store.Unacknowledged(ctx)
+	if err != nil {
+		return nil, err
+	}
 	in, err := e.store.StreamsIn(ctx)
 	if err != nil {
 		return nil, err
@@ -43,9 +47,12 @@ func (e *Exchange) Status(ctx context.Context) (*exchangev1.GetStatusResponse, e
 	}
 	res := &exchangev1.GetStatusResponse{RelayBacklog: backlog}
 	for _, s := range out {
+		w := waits[s.Stream]
 		res.Streams = append(res.Streams, &exchangev1.StreamStatus{
 			Stream: s.Stream, Direction: "out", Peer: s.Destination, Entity: s.Entity,
-			Sequence: s.Sequence, Pending: s.Sequence - s.Acked, Holdings: s.Holdings, Last: optional(s.StoredAt), Error: s.Error,
+			Sequence: s.Sequence, Pending: s.Sequence - s.Sent, Holdings: s.Holdings, Last: optional(s.StoredAt), Error: s.Error,
+			Unacknowledged: w.Messages, OldestUnacknowledged: optional(w.Oldest), Acknowledged: optional(w.AcknowledgedAt),
+			UnacknowledgedRetractions: w.Retractions, OldestUnacknowledgedRetraction: optional(w.OldestRetraction),
 		})
 	}
 	for _, s := range in {
@@ -55,16 +62,24 @@ func (e *Exchange) Status(ctx context.Context) (*exchangev1.GetStatusResponse, e
 		res.Streams = append(res.Streams, &exchangev1.StreamStatus{
 			Stream: s.Stream, Direction: "in", Peer: s.Source, Entity: s.Entity,
 			Sequence: s.Sequence, Pending: max(0, s.EndOffset-s.NextOffset), Parked: s.Parked, Gaps: s.Gaps, Holdings: s.Holdings,
-			Last: optional(s.AppliedAt), Error: s.Error,
+			Last: optional(s.AppliedAt), Error: s.Error, Acknowledged: optional(s.ToldAt),
 		})
 	}
 	return res, nil
 }
 
+// UnacknowledgedRetraction is how long the oldest retraction waits for its
+// destination to confirm it, zero when none does.
+func (e *Exchange) UnacknowledgedRetraction(ctx context.Context) (time.Duration, error) {
+	return e.store.UnacknowledgedRetraction(ctx)
+}
+
 // Ledger lists what left, newest first: to whom, under which contract and
-// bundle, and whether it is still held. It holds no values.
+// bundle, whether it is still held and when its destination acknowledged it. It
+// holds no values.
 func (e *Exchange) Ledger(ctx context.Context, ask *exchangev1.ListLedgerRequest) ([]*exchangev1.LedgerEntry, error) {
-	q := store.LedgerQuery{Entity: ask.GetEntity(), Destination: ask.GetDestination(), Held: ask.GetHeld(), Limit: int(ask.GetLimit())}
+	q := store.LedgerQuery{Entity: ask.GetEntity(), Destination: ask.GetDestination(), Held: ask.GetHeld(),
+		Unacknowledged: ask.GetUnacknowledged(), Limit: int(ask.GetLimit())}
 	if ask.GetRecordId() != "" {
 		id, err := crm.ParseRecordID(ask.GetRecordId())
 		if err != nil {
@@ -87,6 +102,7 @@ func (e *Exchange) Ledger(ctx context.Context, ask *exchangev1.ListLedgerRequest
 		entries[i] = &exchangev1.LedgerEntry{
 			Entity: l.Entity, RecordId: string(l.ID), RecordVersion: l.Version, Destination: l.Destination, Contract: l.Contract, Bundle: l.Bundle,
 			Operation: l.Operation, Groups: l.Groups, Stream: l.Stream, Sequence: l.Sequence, At: timestamppb.New(l.At), Held: l.Held, ExecutionId: l.Execution,
+			Acknowledged: optional(l.Acknowledged),
 		}
 	}
 	return entries, nil

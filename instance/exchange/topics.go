@@ -19,8 +19,9 @@ var (
 	// recordTopic is one destination's view of one entity.
 	recordTopic = topicKind{"meridian.{source}.{destination}.{entity}.v1",
 		[]crm.Op{crm.OpSnapshot, crm.OpUpsert, crm.OpRetract, crm.OpDelete, crm.OpWatermark, crm.OpGap}}
-	// controlTopic is where a destination asks a source to repair what it misses.
-	controlTopic = topicKind{"meridian.{destination}.{source}.control.v1", []crm.Op{crm.OpGap}}
+	// controlTopic is where a destination asks a source to repair what it misses,
+	// and tells it what it applied.
+	controlTopic = topicKind{"meridian.{destination}.{source}.control.v1", []crm.Op{crm.OpGap, crm.OpReceipt}}
 )
 
 // Topics is the registry of what leaves this instance: every kind of topic with

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"time"
 
@@ -39,7 +38,7 @@ func (t *Tx) EgressHoldings(ctx context.Context, contract string, ids []crm.Reco
 // StreamOut is how far a stream out is.
 type StreamOut struct {
 	Stream, Destination, Entity string
-	Sequence, Acked             int64 // last stored, last that Kafka has
+	Sequence, Sent              int64 // last stored, last that Kafka has
 	StoredAt                    *time.Time
 	Error                       string
 	Holdings                    int64 // records the destination holds
@@ -122,7 +121,7 @@ func (t *Tx) StoreEnvelopes(ctx context.Context, stream string, epoch int64, es 
 	return pgErr(t.tx.SendBatch(ctx, &b).Close(), "keep envelopes of %s", stream)
 }
 
-// Unsent reads the first limit envelopes that Kafka did not acknowledge.
+// Unsent reads the first limit envelopes that Kafka may not have.
 func (s *Store) Unsent(ctx context.Context, stream string, limit int) ([]Envelope, error) {
 	rows, err := s.pool.Query(ctx, "select sequence, key, body from meridian.exchange_envelope where stream = $1 order by sequence limit $2", stream, limit)
 	if err != nil {
@@ -134,24 +133,24 @@ func (s *Store) Unsent(ctx context.Context, stream string, limit int) ([]Envelop
 	return es, pgErr(err, "unsent of %s", stream)
 }
 
-// Acknowledge drops the bytes that Kafka has, for each stream up to a sequence.
-// Losing it to a crash is harmless (they are sent again), so it does not wait
-// for the disk.
-func (s *Store) Acknowledge(ctx context.Context, acked map[string]int64) error {
+// Sent drops the bytes that Kafka has, for each stream up to a sequence. Losing
+// it to a crash is harmless (they are sent again), so it does not wait for the
+// disk.
+func (s *Store) Sent(ctx context.Context, sent map[string]int64) error {
 	return s.Tx(ctx, func(ctx context.Context, t *Tx) error {
 		if err := t.Lazy(ctx); err != nil {
 			return err
 		}
 		var b pgx.Batch
-		queueAcknowledged(&b, acked)
-		return pgErr(t.tx.SendBatch(ctx, &b).Close(), "acknowledge")
+		queueSent(&b, sent)
+		return pgErr(t.tx.SendBatch(ctx, &b).Close(), "drop what was sent")
 	})
 }
 
-func queueAcknowledged(b *pgx.Batch, acked map[string]int64) {
-	for stream, sequence := range acked {
+func queueSent(b *pgx.Batch, sent map[string]int64) {
+	for stream, sequence := range sent {
 		b.Queue("delete from meridian.exchange_envelope where stream = $1 and sequence <= $2", stream, sequence)
-		b.Queue("update meridian.exchange_stream set acked = greatest(acked, $2), error = '' where stream = $1", stream, sequence)
+		b.Queue("update meridian.exchange_stream set sent = greatest(sent, $2), error = '' where stream = $1", stream, sequence)
 	}
 }
 
@@ -170,7 +169,7 @@ func (s *Store) FailStream(ctx context.Context, stream, text string) error {
 
 // StreamsOut lists all streams out.
 func (s *Store) StreamsOut(ctx context.Context) ([]StreamOut, error) {
-	rows, err := s.pool.Query(ctx, `select stream, destination, entity, sequence, acked, stored_at, error,
+	rows, err := s.pool.Query(ctx, `select stream, destination, entity, sequence, sent, stored_at, error,
 		(select count(*) from meridian.egress_holding h where h.stream = o.stream and h.held) from meridian.exchange_stream o order by stream`)
 	if err != nil {
 		return nil, pgErr(err, "streams out")
@@ -227,61 +226,4 @@ func (t *Tx) Disclosed(ctx context.Context, stream string, epoch int64, r Repair
 		return nil
 	})
 	return by, pgErr(err, "ledger of %s", stream)
-}
-
-// LedgerQuery selects lines of the ledger; empty fields select all.
-type LedgerQuery struct {
-	Entity, Destination string
-	ID                  crm.RecordID
-	Held                bool // only what the destination still holds
-	Limit               int
-}
-
-// LedgerLine is one line of the ledger.
-type LedgerLine struct {
-	Entity           string
-	ID               crm.RecordID
-	Version          int64
-	Destination      string
-	Contract, Bundle string
-	Operation        string
-	Groups           []string
-	Stream           string
-	Sequence         int64
-	At               time.Time
-	Held             bool // the destination holds the record, and this line is why
-	Execution        string
-}
-
-// Ledger reads what left, newest first.
-func (s *Store) Ledger(ctx context.Context, q LedgerQuery) ([]LedgerLine, error) {
-	where, args := []string{"true"}, []any{}
-	and := func(condition string, arg any) {
-		args = append(args, arg)
-		where = append(where, fmt.Sprintf(condition, len(args)))
-	}
-	if q.Entity != "" {
-		and("e.entity = $%d", q.Entity)
-	}
-	if q.Destination != "" {
-		and("o.destination = $%d", q.Destination)
-	}
-	if q.ID != "" {
-		and("e.record_id = $%d::text::uuid", string(q.ID))
-	}
-	const holds = "coalesce(h.held and h.exposure = e.exposure, false)"
-	if q.Held {
-		where = append(where, holds)
-	}
-	args = append(args, q.Limit)
-	rows, err := s.pool.Query(ctx, `select e.entity, e.record_id::text, e.version, o.destination, e.contract, e.bundle, e.operation, e.groups,
-		e.stream, e.sequence, e.at, `+holds+`, e.execution
-		from meridian.egress e join meridian.exchange_stream o on o.stream = e.stream
-		left join meridian.egress_holding h on h.contract = e.contract and h.record_id = e.record_id
-		where `+strings.Join(where, " and ")+` order by e.at desc, e.stream, e.sequence desc limit $`+fmt.Sprint(len(args)), args...)
-	if err != nil {
-		return nil, pgErr(err, "ledger")
-	}
-	lines, err := pgx.CollectRows(rows, pgx.RowToStructByPos[LedgerLine])
-	return lines, pgErr(err, "ledger")
 }

@@ -83,6 +83,7 @@ type StreamIn struct {
 	Parked, Gaps     int64
 	Holdings         int64 // records held from this source
 	OldestGapPending *time.Time
+	ToldAt           *time.Time // when the source was told last what is applied
 }
 
 // StreamsIn lists all streams in.
@@ -91,14 +92,15 @@ func (s *Store) StreamsIn(ctx context.Context) ([]StreamIn, error) {
 		(select count(*) from meridian.exchange_parked p where p.stream = i.stream),
 		(select count(*) from meridian.exchange_gap g where g.stream = i.stream and g.closed is null),
 		(select count(distinct record_id) from meridian.holding h where h.home = i.source and h.entity = i.entity and h.held),
-		(select min(opened) from meridian.exchange_gap g where g.stream = i.stream and g.closed is null)
+		(select min(opened) from meridian.exchange_gap g where g.stream = i.stream and g.closed is null),
+		(select told_at from meridian.exchange_told t where t.stream = i.stream)
 		from meridian.exchange_inbox i order by stream`)
 	if err != nil {
 		return nil, pgErr(err, "streams in")
 	}
 	streams, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (in StreamIn, err error) {
 		return in, row.Scan(&in.Stream, &in.Source, &in.Entity, &in.Epoch, &in.Sequence, &in.NextOffset, &in.EndOffset,
-			&in.AppliedAt, &in.Error, &in.Parked, &in.Gaps, &in.Holdings, &in.OldestGapPending)
+			&in.AppliedAt, &in.Error, &in.Parked, &in.Gaps, &in.Holdings, &in.OldestGapPending, &in.ToldAt)
 	})
 	return streams, pgErr(err, "streams in")
 }
@@ -158,26 +160,35 @@ type Parked struct {
 }
 
 // Park keeps an envelope aside with the reason. A later one about the same
-// record takes its place: it says more.
+// record takes its place: it says more, also when it cannot be read and nobody
+// knows its exposure.
 func (t *Tx) Park(ctx context.Context, p Parked) error {
 	_, err := t.tx.Exec(ctx, `insert into meridian.exchange_parked as p (stream, contract, key, epoch, sequence, exposure, reason, body)
 		values ($1, $2, $3, $4, $5, $6, $7, $8)
 		on conflict (stream, contract, key) do update set epoch = excluded.epoch, sequence = excluded.sequence, exposure = excluded.exposure,
 			reason = excluded.reason, body = excluded.body, tries = p.tries + 1, parked_at = clock_timestamp()
-		where (p.epoch, p.exposure) <= (excluded.epoch, excluded.exposure)`,
+		where (p.epoch, p.sequence) <= (excluded.epoch, excluded.sequence)`,
 		p.Stream, p.Contract, p.Key, p.Epoch, p.Sequence, p.Exposure, p.Reason, p.Body)
 	return pgErr(err, "park an envelope of %s", p.Stream)
 }
 
-// Unpark drops what is parked of a record up to an exposure that was applied:
-// a retraction leaves no parked copy either.
+// Unpark drops what is parked of a record up to an envelope that was applied: a
+// retraction leaves no parked copy either, not even one of which nobody can read
+// the contract.
 func (t *Tx) Unpark(ctx context.Context, ps []Parked) error {
 	var b pgx.Batch
 	for _, p := range ps {
-		b.Queue("delete from meridian.exchange_parked where stream = $1 and contract = $2 and key = $3 and (epoch, exposure) <= ($4, $5)",
-			p.Stream, p.Contract, p.Key, p.Epoch, p.Exposure)
+		b.Queue("delete from meridian.exchange_parked where stream = $1 and contract in ($2, '') and key = $3 and (epoch, sequence) <= ($4, $5)",
+			p.Stream, p.Contract, p.Key, p.Epoch, p.Sequence)
 	}
 	return pgErr(t.tx.SendBatch(ctx, &b).Close(), "unpark")
+}
+
+// UnparkBefore drops what is parked under a contract since an epoch before the
+// given one.
+func (s *Store) UnparkBefore(ctx context.Context, stream, contract string, epoch int64) error {
+	_, err := s.pool.Exec(ctx, "delete from meridian.exchange_parked where stream = $1 and contract in ($2, '') and epoch < $3", stream, contract, epoch)
+	return pgErr(err, "unpark of %s", stream)
 }
 
 // ParkedIn lists what is parked of a stream, oldest first.

@@ -60,9 +60,10 @@ func (s *Store) relay(ctx context.Context) (r Relay, restored bool, err error) {
 }
 
 // Restored reports whether the database was restored since the relay last ran
-// and, if so, begins a new epoch: what was stored but not acknowledged is
-// dropped, and every contract is looked at from the start, because nobody knows
-// any more what its destination got.
+// and, if so, begins a new epoch: what was stored but not sent is dropped, and
+// every contract is looked at from the start, because nobody knows any more what
+// its destination got. What it has not acknowledged to have given back counts as
+// held, and is taken back again.
 func (s *Store) Restored(ctx context.Context) (bool, error) {
 	r, restored, err := s.relay(ctx)
 	if errors.Is(err, pgx.ErrNoRows) || (err == nil && !restored) {
@@ -80,8 +81,9 @@ func (s *Store) Restored(ctx context.Context) (bool, error) {
 			return err
 		}
 		_, err := t.tx.Exec(ctx, `with a as (delete from meridian.exchange_envelope),
-			b as (update meridian.exchange_stream set acked = sequence),
-			c as (update meridian.egress_holding set digest = '')
+			b as (update meridian.exchange_stream set sent = sequence, acknowledged = int8multirange(int8range(1, sequence + 1))),
+			c as (update meridian.egress_holding h set digest = '', held = h.held or not exists (
+				select from meridian.egress e where e.record_id = h.record_id and e.contract = h.contract and e.exposure = h.exposure and `+acknowledgedSQL("e")+` is not null))
 			update meridian.exchange_contract set sweep = 'held', after = $1::text::uuid, snapshot = -1`, string(crm.NoAccount))
 		return pgErr(err, "begin an epoch")
 	})
@@ -89,7 +91,7 @@ func (s *Store) Restored(ctx context.Context) (bool, error) {
 
 // MoveRelay moves the position, or answers ErrFenced. Only one transaction at
 // a time holds it. On the way it drops the bytes that Kafka has by now.
-func (t *Tx) MoveRelay(ctx context.Context, from, to Relay, acked map[string]int64) error {
+func (t *Tx) MoveRelay(ctx context.Context, from, to Relay, sent map[string]int64) error {
 	var b pgx.Batch
 	fenced := false
 	b.Queue("update meridian.exchange_relay set cursor = $3, epoch = $4 where cursor = $1 and epoch = $2", from.Cursor, from.Epoch, to.Cursor, to.Epoch).
@@ -97,7 +99,7 @@ func (t *Tx) MoveRelay(ctx context.Context, from, to Relay, acked map[string]int
 			fenced = tag.RowsAffected() != 1
 			return nil
 		})
-	queueAcknowledged(&b, acked)
+	queueSent(&b, sent)
 	if err := t.tx.SendBatch(ctx, &b).Close(); err != nil {
 		return pgErr(err, "move relay")
 	}

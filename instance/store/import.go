@@ -74,6 +74,7 @@ type arrival struct {
 	keep   bool      // the record stays
 	isNew  bool      // and was not here before
 	narrow bool      // and shows fewer groups than before
+	missed bool      // and what came between was not seen
 	texts  []*string // the values of the table's columns, as text
 }
 
@@ -113,6 +114,9 @@ func (t *Tx) importWave(ctx context.Context, entity string, rows []ImportWrite, 
 			continue
 		}
 		a.at = i
+		// Exposures are dense. One that never came may have been a retraction: what
+		// was known before it goes.
+		a.missed = a.keep && here && known && mine.epoch == r.Epoch && r.Exposure > mine.exposure+1
 		arrivals = append(arrivals, a)
 	}
 	if len(arrivals) == 0 {

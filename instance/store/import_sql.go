@@ -16,13 +16,16 @@ import (
 func (t *Tx) storeArrivals(ctx context.Context, tab *table, rows []ImportWrite, as []arrival) error {
 	b := &pgx.Batch{}
 	b.Queue("savepoint rows")
-	var gone, kept, narrowed []arrival
+	var gone, kept, narrowed, missed []arrival
 	for _, a := range as {
 		switch {
 		case a.keep:
 			kept = append(kept, a)
 			if a.narrow {
 				narrowed = append(narrowed, a)
+			}
+			if a.missed {
+				missed = append(missed, a)
 			}
 		case !a.isNew:
 			gone = append(gone, a)
@@ -32,6 +35,9 @@ func (t *Tx) storeArrivals(ctx context.Context, tab *table, rows []ImportWrite, 
 		queueHoldings(b, rows, as)
 		if len(gone) > 0 {
 			queueGone(b, tab, rows, gone)
+		}
+		if len(missed) > 0 {
+			queueForgotten(b, tab, idsOf(rows, missed))
 		}
 		if len(kept) > 0 {
 			queueKept(b, tab, rows, kept)
@@ -83,11 +89,16 @@ func queueGone(b *pgx.Batch, tab *table, rows []ImportWrite, gone []arrival) {
 		ops[i], execs[i] = string(rows[a.at].Op), rows[a.at].Exec
 	}
 	ids := idsOf(rows, gone)
-	b.Queue("delete from "+tab.past+" where id = any($1::uuid[])", ids)
+	queueForgotten(b, tab, ids)
 	b.Queue(`with gone as (delete from `+tab.live+` t where t.id = any($1::uuid[]) returning t.id, t.version)
 		insert into meridian.outbox (kind, entity, record_id, version, op, actor, execution)
 		select 'record', $2, g.id, g.version, x.op, '', x.exec from gone g join unnest($1::uuid[], $3::text[], $4::text[]) x(id, op, exec) on x.id = g.id
 		order by g.id`, ids, tab.def.Entity, ops, execs)
+}
+
+// queueForgotten removes the history of records.
+func queueForgotten(b *pgx.Batch, tab *table, ids []string) {
+	b.Queue("delete from "+tab.past+" where id = any($1::uuid[])", ids)
 }
 
 // queueKept stores records over what was here. A version that came again, with

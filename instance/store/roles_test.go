@@ -55,6 +55,7 @@ func TestAppMayDoNoMore(t *testing.T) {
 		"delete from meridian.decision_log", "update meridian.decision_log set subject = 'nobody'",
 		"delete from meridian.decision_batch", "update meridian.decision_root set hash = ''", "delete from meridian.decision_seal",
 		"delete from meridian.egress", "update meridian.egress set contract = ''", "delete from meridian.egress_holding",
+		"delete from meridian.egress_receipt", "update meridian.egress_receipt set at = now()",
 		"delete from meridian.tombstone", "update meridian.tombstone set version = 1", "insert into meridian.tombstone (id) values (gen_random_uuid())",
 		"delete from meridian.holding", "update meridian.holding set held = true", "update meridian.definition set body = '{}'",
 		"update meridian.secret set key = ''", "delete from meridian.access_stamp", "delete from meridian.exchange_relay",

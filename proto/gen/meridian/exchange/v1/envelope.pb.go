@@ -43,8 +43,8 @@ type Envelope struct {
 	Entity        string `protobuf:"bytes,7,opt,name=entity,proto3" json:"entity,omitempty"`
 	RecordId      string `protobuf:"bytes,8,opt,name=record_id,json=recordId,proto3" json:"record_id,omitempty"`
 	RecordVersion int64  `protobuf:"varint,9,opt,name=record_version,json=recordVersion,proto3" json:"record_version,omitempty"`
-	// upsert, delete, retract, erase, snapshot, watermark or gap; never inferred
-	// from an empty value.
+	// upsert, delete, retract, erase, snapshot, watermark, gap or, on a control
+	// topic, receipt; never inferred from an empty value.
 	Operation string `protobuf:"bytes,10,opt,name=operation,proto3" json:"operation,omitempty"`
 	Contract  string `protobuf:"bytes,11,opt,name=contract,proto3" json:"contract,omitempty"`
 	// Digest of the policy bundle that decided the disclosure.
@@ -59,7 +59,10 @@ type Envelope struct {
 	// For gap: the numbers that will never come, or, on a control topic, the
 	// numbers the sender misses and asks to be repaired. For watermark: the
 	// snapshot's first number and, once it is complete, its last.
-	Range         *Range `protobuf:"bytes,17,opt,name=range,proto3" json:"range,omitempty"`
+	Range *Range `protobuf:"bytes,17,opt,name=range,proto3" json:"range,omitempty"`
+	// For receipt, on a control topic: how far the sender applied the stream, of
+	// the epoch origin_epoch of the source.
+	Receipt       *Receipt `protobuf:"bytes,18,opt,name=receipt,proto3" json:"receipt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -213,6 +216,13 @@ func (x *Envelope) GetRange() *Range {
 	return nil
 }
 
+func (x *Envelope) GetReceipt() *Receipt {
+	if x != nil {
+		return x.Receipt
+	}
+	return nil
+}
+
 // Range of sequence numbers, both ends included. A last of zero is open.
 type Range struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -266,6 +276,62 @@ func (x *Range) GetLast() int64 {
 	return 0
 }
 
+// Receipt says what of a stream a destination applied, durably: every number up
+// to applied but those that are missing. Each says all, so a later one takes the
+// place of those before it. It names no record and holds no value.
+type Receipt struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Applied int64                  `protobuf:"varint,1,opt,name=applied,proto3" json:"applied,omitempty"`
+	// Numbers up to applied that did not come, or came and are parked; in order.
+	Missing       []*Range `protobuf:"bytes,2,rep,name=missing,proto3" json:"missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Receipt) Reset() {
+	*x = Receipt{}
+	mi := &file_meridian_exchange_v1_envelope_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Receipt) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Receipt) ProtoMessage() {}
+
+func (x *Receipt) ProtoReflect() protoreflect.Message {
+	mi := &file_meridian_exchange_v1_envelope_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
+func (*Receipt) Descriptor() ([]byte, []int) {
+	return file_meridian_exchange_v1_envelope_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Receipt) GetApplied() int64 {
+	if x != nil {
+		return x.Applied
+	}
+	return 0
+}
+
+func (x *Receipt) GetMissing() []*Range {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
 // Payload is a record as the contract lets it leave.
 type Payload struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
@@ -282,7 +348,7 @@ type Payload struct {
 
 func (x *Payload) Reset() {
 	*x = Payload{}
-	mi := &file_meridian_exchange_v1_envelope_proto_msgTypes[2]
+	mi := &file_meridian_exchange_v1_envelope_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -294,7 +360,7 @@ func (x *Payload) String() string {
 func (*Payload) ProtoMessage() {}
 
 func (x *Payload) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_exchange_v1_envelope_proto_msgTypes[2]
+	mi := &file_meridian_exchange_v1_envelope_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -307,7 +373,7 @@ func (x *Payload) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Payload.ProtoReflect.Descriptor instead.
 func (*Payload) Descriptor() ([]byte, []int) {
-	return file_meridian_exchange_v1_envelope_proto_rawDescGZIP(), []int{2}
+	return file_meridian_exchange_v1_envelope_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Payload) GetFields() map[string]*v1.Value {
@@ -349,7 +415,7 @@ var File_meridian_exchange_v1_envelope_proto protoreflect.FileDescriptor
 
 const file_meridian_exchange_v1_envelope_proto_rawDesc = "" +
 	"\n" +
-	"#meridian/exchange/v1/envelope.proto\x12\x14meridian.exchange.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1emeridian/record/v1/value.proto\"\xbf\x04\n" +
+	"#meridian/exchange/v1/envelope.proto\x12\x14meridian.exchange.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1emeridian/record/v1/value.proto\"\xf8\x04\n" +
 	"\bEnvelope\x12\x19\n" +
 	"\bevent_id\x18\x01 \x01(\tR\aeventId\x12\x16\n" +
 	"\x06origin\x18\x02 \x01(\tR\x06origin\x12!\n" +
@@ -368,10 +434,14 @@ const file_meridian_exchange_v1_envelope_proto_rawDesc = "" +
 	"\fexecution_id\x18\x0e \x01(\tR\vexecutionId\x128\n" +
 	"\tcommitted\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\tcommitted\x127\n" +
 	"\apayload\x18\x10 \x01(\v2\x1d.meridian.exchange.v1.PayloadR\apayload\x121\n" +
-	"\x05range\x18\x11 \x01(\v2\x1b.meridian.exchange.v1.RangeR\x05range\"1\n" +
+	"\x05range\x18\x11 \x01(\v2\x1b.meridian.exchange.v1.RangeR\x05range\x127\n" +
+	"\areceipt\x18\x12 \x01(\v2\x1d.meridian.exchange.v1.ReceiptR\areceipt\"1\n" +
 	"\x05Range\x12\x14\n" +
 	"\x05first\x18\x01 \x01(\x03R\x05first\x12\x12\n" +
-	"\x04last\x18\x02 \x01(\x03R\x04last\"\xde\x02\n" +
+	"\x04last\x18\x02 \x01(\x03R\x04last\"Z\n" +
+	"\aReceipt\x12\x18\n" +
+	"\aapplied\x18\x01 \x01(\x03R\aapplied\x125\n" +
+	"\amissing\x18\x02 \x03(\v2\x1b.meridian.exchange.v1.RangeR\amissing\"\xde\x02\n" +
 	"\aPayload\x12A\n" +
 	"\x06fields\x18\x01 \x03(\v2).meridian.exchange.v1.Payload.FieldsEntryR\x06fields\x12>\n" +
 	"\n" +
@@ -397,28 +467,31 @@ func file_meridian_exchange_v1_envelope_proto_rawDescGZIP() []byte {
 	return file_meridian_exchange_v1_envelope_proto_rawDescData
 }
 
-var file_meridian_exchange_v1_envelope_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_meridian_exchange_v1_envelope_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_meridian_exchange_v1_envelope_proto_goTypes = []any{
 	(*Envelope)(nil),              // 0: meridian.exchange.v1.Envelope
 	(*Range)(nil),                 // 1: meridian.exchange.v1.Range
-	(*Payload)(nil),               // 2: meridian.exchange.v1.Payload
-	nil,                           // 3: meridian.exchange.v1.Payload.FieldsEntry
-	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
-	(*v1.Governance)(nil),         // 5: meridian.record.v1.Governance
-	(*v1.Value)(nil),              // 6: meridian.record.v1.Value
+	(*Receipt)(nil),               // 2: meridian.exchange.v1.Receipt
+	(*Payload)(nil),               // 3: meridian.exchange.v1.Payload
+	nil,                           // 4: meridian.exchange.v1.Payload.FieldsEntry
+	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
+	(*v1.Governance)(nil),         // 6: meridian.record.v1.Governance
+	(*v1.Value)(nil),              // 7: meridian.record.v1.Value
 }
 var file_meridian_exchange_v1_envelope_proto_depIdxs = []int32{
-	4, // 0: meridian.exchange.v1.Envelope.committed:type_name -> google.protobuf.Timestamp
-	2, // 1: meridian.exchange.v1.Envelope.payload:type_name -> meridian.exchange.v1.Payload
+	5, // 0: meridian.exchange.v1.Envelope.committed:type_name -> google.protobuf.Timestamp
+	3, // 1: meridian.exchange.v1.Envelope.payload:type_name -> meridian.exchange.v1.Payload
 	1, // 2: meridian.exchange.v1.Envelope.range:type_name -> meridian.exchange.v1.Range
-	3, // 3: meridian.exchange.v1.Payload.fields:type_name -> meridian.exchange.v1.Payload.FieldsEntry
-	5, // 4: meridian.exchange.v1.Payload.governance:type_name -> meridian.record.v1.Governance
-	6, // 5: meridian.exchange.v1.Payload.FieldsEntry.value:type_name -> meridian.record.v1.Value
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	2, // 3: meridian.exchange.v1.Envelope.receipt:type_name -> meridian.exchange.v1.Receipt
+	1, // 4: meridian.exchange.v1.Receipt.missing:type_name -> meridian.exchange.v1.Range
+	4, // 5: meridian.exchange.v1.Payload.fields:type_name -> meridian.exchange.v1.Payload.FieldsEntry
+	6, // 6: meridian.exchange.v1.Payload.governance:type_name -> meridian.record.v1.Governance
+	7, // 7: meridian.exchange.v1.Payload.FieldsEntry.value:type_name -> meridian.record.v1.Value
+	8, // [8:8] is the sub-list for method output_type
+	8, // [8:8] is the sub-list for method input_type
+	8, // [8:8] is the sub-list for extension type_name
+	8, // [8:8] is the sub-list for extension extendee
+	0, // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_meridian_exchange_v1_envelope_proto_init() }
@@ -432,7 +505,7 @@ func file_meridian_exchange_v1_envelope_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meridian_exchange_v1_envelope_proto_rawDesc), len(file_meridian_exchange_v1_envelope_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -358,14 +358,25 @@ type StreamStatus struct {
 	Entity    string `protobuf:"bytes,4,opt,name=entity,proto3" json:"entity,omitempty"`
 	// Last sequence stored (out) or applied (in).
 	Sequence int64 `protobuf:"varint,5,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	// Out: stored but not yet acknowledged by Kafka. In: seen but not applied.
+	// Out: stored, and Kafka does not have it yet. In: seen but not applied.
 	Pending int64 `protobuf:"varint,6,opt,name=pending,proto3" json:"pending,omitempty"`
 	Parked  int64 `protobuf:"varint,7,opt,name=parked,proto3" json:"parked,omitempty"`
 	Gaps    int64 `protobuf:"varint,8,opt,name=gaps,proto3" json:"gaps,omitempty"`
 	// Records exposed (out) or held (in).
-	Holdings      int64                  `protobuf:"varint,9,opt,name=holdings,proto3" json:"holdings,omitempty"`
-	Last          *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=last,proto3" json:"last,omitempty"`
-	Error         string                 `protobuf:"bytes,11,opt,name=error,proto3" json:"error,omitempty"`
+	Holdings int64                  `protobuf:"varint,9,opt,name=holdings,proto3" json:"holdings,omitempty"`
+	Last     *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=last,proto3" json:"last,omitempty"`
+	Error    string                 `protobuf:"bytes,11,opt,name=error,proto3" json:"error,omitempty"`
+	// Out: messages that the destination has not acknowledged as applied, and
+	// when the oldest disclosure or retraction among them left.
+	Unacknowledged       int64                  `protobuf:"varint,12,opt,name=unacknowledged,proto3" json:"unacknowledged,omitempty"`
+	OldestUnacknowledged *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=oldest_unacknowledged,json=oldestUnacknowledged,proto3" json:"oldest_unacknowledged,omitempty"`
+	// Out: records that the destination should have given back and has not
+	// acknowledged, and when the oldest of them was taken back.
+	UnacknowledgedRetractions      int64                  `protobuf:"varint,14,opt,name=unacknowledged_retractions,json=unacknowledgedRetractions,proto3" json:"unacknowledged_retractions,omitempty"`
+	OldestUnacknowledgedRetraction *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=oldest_unacknowledged_retraction,json=oldestUnacknowledgedRetraction,proto3" json:"oldest_unacknowledged_retraction,omitempty"`
+	// Out: when the destination last acknowledged something. In: when this
+	// instance last told the source how far it is.
+	Acknowledged  *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=acknowledged,proto3" json:"acknowledged,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -477,6 +488,41 @@ func (x *StreamStatus) GetError() string {
 	return ""
 }
 
+func (x *StreamStatus) GetUnacknowledged() int64 {
+	if x != nil {
+		return x.Unacknowledged
+	}
+	return 0
+}
+
+func (x *StreamStatus) GetOldestUnacknowledged() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OldestUnacknowledged
+	}
+	return nil
+}
+
+func (x *StreamStatus) GetUnacknowledgedRetractions() int64 {
+	if x != nil {
+		return x.UnacknowledgedRetractions
+	}
+	return 0
+}
+
+func (x *StreamStatus) GetOldestUnacknowledgedRetraction() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OldestUnacknowledgedRetraction
+	}
+	return nil
+}
+
+func (x *StreamStatus) GetAcknowledged() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Acknowledged
+	}
+	return nil
+}
+
 type ListLedgerRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Entity string                 `protobuf:"bytes,1,opt,name=entity,proto3" json:"entity,omitempty"`
@@ -484,10 +530,12 @@ type ListLedgerRequest struct {
 	RecordId    string `protobuf:"bytes,2,opt,name=record_id,json=recordId,proto3" json:"record_id,omitempty"`
 	Destination string `protobuf:"bytes,3,opt,name=destination,proto3" json:"destination,omitempty"`
 	// Only what the destination still holds.
-	Held          bool  `protobuf:"varint,4,opt,name=held,proto3" json:"held,omitempty"`
-	Limit         int32 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Held  bool  `protobuf:"varint,4,opt,name=held,proto3" json:"held,omitempty"`
+	Limit int32 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Only what the destination should have given back and has not acknowledged.
+	Unacknowledged bool `protobuf:"varint,6,opt,name=unacknowledged,proto3" json:"unacknowledged,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ListLedgerRequest) Reset() {
@@ -555,6 +603,13 @@ func (x *ListLedgerRequest) GetLimit() int32 {
 	return 0
 }
 
+func (x *ListLedgerRequest) GetUnacknowledged() bool {
+	if x != nil {
+		return x.Unacknowledged
+	}
+	return false
+}
+
 type ListLedgerResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Entries       []*LedgerEntry         `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
@@ -614,6 +669,9 @@ type LedgerEntry struct {
 	At            *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=at,proto3" json:"at,omitempty"`
 	Held          bool                   `protobuf:"varint,12,opt,name=held,proto3" json:"held,omitempty"`
 	ExecutionId   string                 `protobuf:"bytes,13,opt,name=execution_id,json=executionId,proto3" json:"execution_id,omitempty"`
+	// When the destination's acknowledgement came: it applied this, or what came
+	// after it. Absent while it has not.
+	Acknowledged  *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=acknowledged,proto3" json:"acknowledged,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -739,6 +797,13 @@ func (x *LedgerEntry) GetExecutionId() string {
 	return ""
 }
 
+func (x *LedgerEntry) GetAcknowledged() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Acknowledged
+	}
+	return nil
+}
+
 var File_meridian_exchange_v1_exchange_proto protoreflect.FileDescriptor
 
 const file_meridian_exchange_v1_exchange_proto_rawDesc = "" +
@@ -768,7 +833,7 @@ const file_meridian_exchange_v1_exchange_proto_rawDesc = "" +
 	"\x10GetStatusRequest\"v\n" +
 	"\x11GetStatusResponse\x12<\n" +
 	"\astreams\x18\x01 \x03(\v2\".meridian.exchange.v1.StreamStatusR\astreams\x12#\n" +
-	"\rrelay_backlog\x18\x02 \x01(\x03R\frelayBacklog\"\xb4\x02\n" +
+	"\rrelay_backlog\x18\x02 \x01(\x03R\frelayBacklog\"\x92\x05\n" +
 	"\fStreamStatus\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x1c\n" +
 	"\tdirection\x18\x02 \x01(\tR\tdirection\x12\x12\n" +
@@ -781,15 +846,21 @@ const file_meridian_exchange_v1_exchange_proto_rawDesc = "" +
 	"\bholdings\x18\t \x01(\x03R\bholdings\x12.\n" +
 	"\x04last\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\x04last\x12\x14\n" +
-	"\x05error\x18\v \x01(\tR\x05error\"\x94\x01\n" +
+	"\x05error\x18\v \x01(\tR\x05error\x12&\n" +
+	"\x0eunacknowledged\x18\f \x01(\x03R\x0eunacknowledged\x12O\n" +
+	"\x15oldest_unacknowledged\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\x14oldestUnacknowledged\x12=\n" +
+	"\x1aunacknowledged_retractions\x18\x0e \x01(\x03R\x19unacknowledgedRetractions\x12d\n" +
+	" oldest_unacknowledged_retraction\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\x1eoldestUnacknowledgedRetraction\x12>\n" +
+	"\facknowledged\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\facknowledged\"\xbc\x01\n" +
 	"\x11ListLedgerRequest\x12\x16\n" +
 	"\x06entity\x18\x01 \x01(\tR\x06entity\x12\x1b\n" +
 	"\trecord_id\x18\x02 \x01(\tR\brecordId\x12 \n" +
 	"\vdestination\x18\x03 \x01(\tR\vdestination\x12\x12\n" +
 	"\x04held\x18\x04 \x01(\bR\x04held\x12\x14\n" +
-	"\x05limit\x18\x05 \x01(\x05R\x05limit\"Q\n" +
+	"\x05limit\x18\x05 \x01(\x05R\x05limit\x12&\n" +
+	"\x0eunacknowledged\x18\x06 \x01(\bR\x0eunacknowledged\"Q\n" +
 	"\x12ListLedgerResponse\x12;\n" +
-	"\aentries\x18\x01 \x03(\v2!.meridian.exchange.v1.LedgerEntryR\aentries\"\x8c\x03\n" +
+	"\aentries\x18\x01 \x03(\v2!.meridian.exchange.v1.LedgerEntryR\aentries\"\xcc\x03\n" +
 	"\vLedgerEntry\x12\x16\n" +
 	"\x06entity\x18\x01 \x01(\tR\x06entity\x12\x1b\n" +
 	"\trecord_id\x18\x02 \x01(\tR\brecordId\x12%\n" +
@@ -804,7 +875,8 @@ const file_meridian_exchange_v1_exchange_proto_rawDesc = "" +
 	" \x01(\x03R\bsequence\x12*\n" +
 	"\x02at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x12\n" +
 	"\x04held\x18\f \x01(\bR\x04held\x12!\n" +
-	"\fexecution_id\x18\r \x01(\tR\vexecutionId2\xba\x02\n" +
+	"\fexecution_id\x18\r \x01(\tR\vexecutionId\x12>\n" +
+	"\facknowledged\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\facknowledged2\xba\x02\n" +
 	"\x0fExchangeService\x12h\n" +
 	"\rListContracts\x12*.meridian.exchange.v1.ListContractsRequest\x1a+.meridian.exchange.v1.ListContractsResponse\x12\\\n" +
 	"\tGetStatus\x12&.meridian.exchange.v1.GetStatusRequest\x1a'.meridian.exchange.v1.GetStatusResponse\x12_\n" +
@@ -843,19 +915,23 @@ var file_meridian_exchange_v1_exchange_proto_depIdxs = []int32{
 	9,  // 2: meridian.exchange.v1.Contract.to:type_name -> google.protobuf.Timestamp
 	5,  // 3: meridian.exchange.v1.GetStatusResponse.streams:type_name -> meridian.exchange.v1.StreamStatus
 	9,  // 4: meridian.exchange.v1.StreamStatus.last:type_name -> google.protobuf.Timestamp
-	8,  // 5: meridian.exchange.v1.ListLedgerResponse.entries:type_name -> meridian.exchange.v1.LedgerEntry
-	9,  // 6: meridian.exchange.v1.LedgerEntry.at:type_name -> google.protobuf.Timestamp
-	0,  // 7: meridian.exchange.v1.ExchangeService.ListContracts:input_type -> meridian.exchange.v1.ListContractsRequest
-	3,  // 8: meridian.exchange.v1.ExchangeService.GetStatus:input_type -> meridian.exchange.v1.GetStatusRequest
-	6,  // 9: meridian.exchange.v1.ExchangeService.ListLedger:input_type -> meridian.exchange.v1.ListLedgerRequest
-	1,  // 10: meridian.exchange.v1.ExchangeService.ListContracts:output_type -> meridian.exchange.v1.ListContractsResponse
-	4,  // 11: meridian.exchange.v1.ExchangeService.GetStatus:output_type -> meridian.exchange.v1.GetStatusResponse
-	7,  // 12: meridian.exchange.v1.ExchangeService.ListLedger:output_type -> meridian.exchange.v1.ListLedgerResponse
-	10, // [10:13] is the sub-list for method output_type
-	7,  // [7:10] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	9,  // 5: meridian.exchange.v1.StreamStatus.oldest_unacknowledged:type_name -> google.protobuf.Timestamp
+	9,  // 6: meridian.exchange.v1.StreamStatus.oldest_unacknowledged_retraction:type_name -> google.protobuf.Timestamp
+	9,  // 7: meridian.exchange.v1.StreamStatus.acknowledged:type_name -> google.protobuf.Timestamp
+	8,  // 8: meridian.exchange.v1.ListLedgerResponse.entries:type_name -> meridian.exchange.v1.LedgerEntry
+	9,  // 9: meridian.exchange.v1.LedgerEntry.at:type_name -> google.protobuf.Timestamp
+	9,  // 10: meridian.exchange.v1.LedgerEntry.acknowledged:type_name -> google.protobuf.Timestamp
+	0,  // 11: meridian.exchange.v1.ExchangeService.ListContracts:input_type -> meridian.exchange.v1.ListContractsRequest
+	3,  // 12: meridian.exchange.v1.ExchangeService.GetStatus:input_type -> meridian.exchange.v1.GetStatusRequest
+	6,  // 13: meridian.exchange.v1.ExchangeService.ListLedger:input_type -> meridian.exchange.v1.ListLedgerRequest
+	1,  // 14: meridian.exchange.v1.ExchangeService.ListContracts:output_type -> meridian.exchange.v1.ListContractsResponse
+	4,  // 15: meridian.exchange.v1.ExchangeService.GetStatus:output_type -> meridian.exchange.v1.GetStatusResponse
+	7,  // 16: meridian.exchange.v1.ExchangeService.ListLedger:output_type -> meridian.exchange.v1.ListLedgerResponse
+	14, // [14:17] is the sub-list for method output_type
+	11, // [11:14] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_meridian_exchange_v1_exchange_proto_init() }

@@ -34,7 +34,7 @@ type ExchangeServiceClient interface {
 	// GetStatus says how far each stream is, out and in.
 	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error)
 	// ListLedger answers: what left, to whom, under which contract and bundle,
-	// who still holds it. No values.
+	// who still holds it, and whether the destination acknowledged it. No values.
 	ListLedger(ctx context.Context, in *ListLedgerRequest, opts ...grpc.CallOption) (*ListLedgerResponse, error)
 }
 
@@ -84,7 +84,7 @@ type ExchangeServiceServer interface {
 	// GetStatus says how far each stream is, out and in.
 	GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error)
 	// ListLedger answers: what left, to whom, under which contract and bundle,
-	// who still holds it. No values.
+	// who still holds it, and whether the destination acknowledged it. No values.
 	ListLedger(context.Context, *ListLedgerRequest) (*ListLedgerResponse, error)
 	mustEmbedUnimplementedExchangeServiceServer()
 }

@@ -51,7 +51,7 @@ type ExchangeServiceClient interface {
 	// GetStatus says how far each stream is, out and in.
 	GetStatus(context.Context, *v1.GetStatusRequest) (*v1.GetStatusResponse, error)
 	// ListLedger answers: what left, to whom, under which contract and bundle,
-	// who still holds it. No values.
+	// who still holds it, and whether the destination acknowledged it. No values.
 	ListLedger(context.Context, *v1.ListLedgerRequest) (*v1.ListLedgerResponse, error)
 }
 
@@ -127,7 +127,7 @@ type ExchangeServiceHandler interface {
 	// GetStatus says how far each stream is, out and in.
 	GetStatus(context.Context, *v1.GetStatusRequest) (*v1.GetStatusResponse, error)
 	// ListLedger answers: what left, to whom, under which contract and bundle,
-	// who still holds it. No values.
+	// who still holds it, and whether the destination acknowledged it. No values.
 	ListLedger(context.Context, *v1.ListLedgerRequest) (*v1.ListLedgerResponse, error)
 }
 
