@@ -23,6 +23,8 @@ type policyEditCmd struct {
 	Dir  string   `arg:"" help:"Folder of the bundle; if it is not there, the bundle in force is written into it."`
 	File []string `placeholder:"FILE" help:"Open these files only, as territory.rego,rules_test.rego."`
 	New  bool     `help:"The files are not there yet: begin them, a rule's with its test beside it."`
+
+	Editor string `env:"VISUAL,EDITOR" placeholder:"COMMAND" help:"Your editor, with its arguments. ($$VISUAL, $$EDITOR)"`
 }
 
 // Help shows the verb at work.
@@ -38,6 +40,9 @@ line, and you are asked: edit again, keep the files as they are, or discard what
 Where nobody can be asked it ends with exit code 1, and the files are kept. Nothing is in force before
 it was proposed and approved.`
 }
+
+// errNotInOrder fails the verb after it showed what is wrong.
+var errNotInOrder = errors.New("the rules are not in order yet")
 
 // Run edits until the bundle is in order, or whoever edits has had enough.
 func (p policyEditCmd) Run(ctx context.Context, out output) error {
@@ -57,8 +62,7 @@ func asked() *bufio.Reader {
 }
 
 func (p policyEditCmd) edit(ctx context.Context, out output, in *bufio.Reader) error {
-	editor, err := editorOf(p.Dir)
-	if err != nil {
+	if err := p.ready(); err != nil {
 		return err
 	}
 	made, err := p.begin(ctx)
@@ -80,7 +84,7 @@ func (p policyEditCmd) edit(ctx context.Context, out output, in *bufio.Reader) e
 		return errors.Join(err, undo())
 	}
 	for {
-		if err := p.open(ctx, out, editor, paths); err != nil {
+		if err := p.open(ctx, out, paths); err != nil {
 			return err
 		}
 		v, err := p.look(ctx, before)
@@ -102,12 +106,12 @@ func (p policyEditCmd) edit(ctx context.Context, out output, in *bufio.Reader) e
 			return nil
 		}
 		if in == nil {
-			return errPolicy
+			return errNotInOrder
 		}
 		switch choice(out, in) {
 		case "keep":
 			fmt.Fprintf(out.Stdout, "%s is kept as it is; go on with meridian policy edit %s\n", p.Dir, p.Dir)
-			return errPolicy
+			return errNotInOrder
 		case "discard":
 			fmt.Fprintf(out.Stdout, "%s is as it was\n", p.Dir)
 			return undo()
@@ -115,20 +119,17 @@ func (p policyEditCmd) edit(ctx context.Context, out output, in *bufio.Reader) e
 	}
 }
 
-// editorOf is the command that opens the editor.
-func editorOf(dir string) (string, error) {
-	for _, name := range []string{"VISUAL", "EDITOR"} {
-		editor := strings.TrimSpace(os.Getenv(name))
-		if editor == "" {
-			continue
-		}
-		if _, err := exec.LookPath(strings.Fields(editor)[0]); err != nil {
-			return "", crm.FieldErrorf("editor", "$%s names %q, which is not on this machine; name one that is, as export %s=nano", name, editor, name)
-		}
-		return editor, nil
+// ready refuses an editor that is not there, before anything is written.
+func (p policyEditCmd) ready() error {
+	words := strings.Fields(p.Editor)
+	if len(words) == 0 {
+		return crm.FieldErrorf("editor", "no editor is named: export EDITOR=nano, or whichever you use, or say --editor. "+
+			"Or write the files in %s with anything you like, then see meridian policy fmt, test and check", p.Dir)
 	}
-	return "", crm.FieldErrorf("editor", "no editor is named: export EDITOR=nano, or whichever you use. "+
-		"Or write the files in %s yourself, and see meridian policy fmt, test and check", dir)
+	if _, err := exec.LookPath(words[0]); err != nil {
+		return crm.FieldErrorf("editor", "%s is not on this machine; name one that is: export EDITOR=nano, or --editor", words[0])
+	}
+	return nil
 }
 
 // begin writes the bundle in force into the folder, if it is not there.
@@ -210,14 +211,14 @@ func testHead(stem string) string {
 
 // open waits for the editor. Like git, it lets the shell read the command, so
 // that it may have arguments: code --wait.
-func (p policyEditCmd) open(ctx context.Context, out output, editor string, paths []string) error {
-	c := exec.CommandContext(ctx, "sh", append([]string{"-c", editor + ` "$@"`, editor}, paths...)...) //nolint:gosec // the user's own editor
+func (p policyEditCmd) open(ctx context.Context, out output, paths []string) error {
+	c := exec.CommandContext(ctx, "sh", append([]string{"-c", p.Editor + ` "$@"`, p.Editor}, paths...)...) //nolint:gosec // the user's own editor
 	c.Stdin, c.Stdout, c.Stderr = os.Stdin, out.Stdout, out.Stderr
 	if p.JSON {
 		c.Stdout = out.Stderr
 	}
 	if err := c.Run(); err != nil {
-		return crm.FieldErrorf("editor", "%s ended with %v: what it saved in %s is kept and was not checked; edit it again, or run meridian policy check --dir %s", editor, err, p.Dir, p.Dir)
+		return crm.FieldErrorf("editor", "%s ended with %v: what it saved in %s is kept and was not checked; edit it again, or run meridian policy check --dir %s", p.Editor, err, p.Dir, p.Dir)
 	}
 	return nil
 }
@@ -282,7 +283,7 @@ func problemsOf(ctx context.Context, files map[string]string) (problems []string
 			tests++
 			continue
 		}
-		problems = append(problems, t.Name+": "+t.Message)
+		problems = append(problems, t.Message+" ("+t.Name+")")
 	}
 	for _, rule := range unseen {
 		problems = append(problems, rule+" holds in no test: write one that needs it")

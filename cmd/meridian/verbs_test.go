@@ -31,6 +31,7 @@ func TestMain(m *testing.M) { embeddedtest.Main(m) }
 // PostgreSQL, in this process. The fleet's stories (testdata/stories) do the
 // same with every part around it.
 func TestVerbs(t *testing.T) {
+	nobodyAnswers(t)
 	data := serveOne(t)
 	meridian := func(ts *testscript.TestScript, args []string) (code int) {
 		if !slices.Contains(args, "--help") {
@@ -69,6 +70,18 @@ func TestVerbs(t *testing.T) {
 			},
 		},
 	})
+}
+
+// nobodyAnswers makes questions go to nobody, also where a terminal runs the
+// tests.
+func nobodyAnswers(t *testing.T) {
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := os.Stdin
+	os.Stdin = null
+	t.Cleanup(func() { os.Stdin = before; null.Close() })
 }
 
 // watchOne watches until one change, which it makes once the watch is set.
