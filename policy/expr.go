@@ -235,6 +235,24 @@ func not(t expr) expr {
 	return negation{t}
 }
 
+// assuming is x on rows on which everything known holds.
+func assuming(x expr, known []expr) expr {
+	if slices.ContainsFunc(known, func(k expr) bool { return same(k, x) }) {
+		return constant(true)
+	}
+	switch x := x.(type) {
+	case negation:
+		return not(assuming(x.term, known))
+	case junction:
+		terms := make([]expr, len(x.terms))
+		for i, t := range x.terms {
+			terms[i] = assuming(t, known)
+		}
+		return join(x.op, constant(x.op == "and"), terms)
+	}
+	return x
+}
+
 // anyFact holds if one recorded fact about the row satisfies cond. A fact may
 // name the row by several keys; each has an exists of its own, so that the
 // database can use an index or a hash for each.

@@ -68,11 +68,7 @@ func (f Filter) Branches(a *Args) (include []string, unclosed string) {
 	if f.where() == constant(false) {
 		return nil, "false"
 	}
-	alternatives := []expr{f.opens}
-	if j, ok := alternatives[0].(junction); ok && j.op == "or" {
-		alternatives = j.terms
-	}
-	for _, x := range alternatives {
+	for _, x := range f.alternatives() {
 		include = append(include, x.sql(a))
 	}
 	closes := []expr{f.closes}
@@ -88,6 +84,32 @@ func (f Filter) Branches(a *Args) (include []string, unclosed string) {
 		}
 	}
 	return include, strings.Join(parts, " and ")
+}
+
+// Branch is the filter on the rows that alternative i of Branches reaches: what
+// it opens with is known there, and need not be asked again to say which field
+// groups are shown.
+func (f Filter) Branch(i int) Filter {
+	known := []expr{f.alternatives()[i]}
+	if j, ok := known[0].(junction); ok && j.op == "and" {
+		known = append(known, j.terms...)
+	}
+	given := func(shown map[string]expr) map[string]expr {
+		out := make(map[string]expr, len(shown))
+		for group, x := range shown {
+			out[group] = assuming(x, known)
+		}
+		return out
+	}
+	f.reveals, f.masks = given(f.reveals), given(f.masks)
+	return f
+}
+
+func (f Filter) alternatives() []expr {
+	if j, ok := f.opens.(junction); ok && j.op == "or" {
+		return j.terms
+	}
+	return []expr{f.opens}
 }
 
 // Same reports whether two filters are the same SQL with the same values: they

@@ -24,11 +24,7 @@ func (s *Store) Aggregate(ctx context.Context, r Read, a crm.Aggregation) (ts []
 	r.Cursor, r.Limit = "", min(max(r.Limit, 1), maxPage)
 	args := (&policy.Args{}).ForMany()
 	q := aggregate{projection: newProjection(t, r.Filter, args), Aggregation: a}
-	wanted, err := s.wanted(q.projection, r, order{}, shape)
-	if err != nil {
-		return nil, false, 0, err
-	}
-	sql, err := q.sql(wanted, shape, r.Limit+1)
+	sql, err := q.sql(shape, r.Limit+1, func(p *projection) (string, error) { return s.wanted(p, r, order{}, shape) })
 	if err != nil {
 		return nil, false, 0, err
 	}
@@ -69,23 +65,24 @@ type aggregate struct {
 
 // sql is the statement: the projected values of the rows that are shown, and
 // what is worked out of them. Columns have their canonical text.
-func (q *aggregate) sql(wanted string, shape shape, limit int) (string, error) {
-	var inner, out, keys strings.Builder
+func (q *aggregate) sql(shape shape, limit int, wanted func(*projection) (string, error)) (string, error) {
+	from, err := q.from(shape, wanted)
+	if err != nil {
+		return "", err
+	}
+	columns := newProjection(q.t, q.f, &policy.Args{}) // a value bound and not used is an error
+	var out, keys strings.Builder
 	var orders []string
 	for i, b := range q.By {
-		s, err := q.field(b.Field)
+		s, err := columns.field(b.Field)
 		if err != nil {
 			return "", err
 		}
-		value, typ := s.sql(), s.col.field.Type
+		typ := s.col.field.Type
 		if b.Cut != crm.CutNone {
-			value, typ = fmt.Sprintf("date_trunc('%s', %s, 'UTC')::date", b.Cut, value), crm.TypeDate
-			if s.col.field.Type == crm.TypeDate {
-				value = fmt.Sprintf("date_trunc('%s', (%s)::timestamp)::date", b.Cut, s.sql())
-			}
+			typ = crm.TypeDate
 		}
 		name := fmt.Sprintf("x.k%d", i)
-		fmt.Fprintf(&inner, ", %s as k%d", value, i)
 		fmt.Fprintf(&keys, ", %s", name)
 		q.add(&out, name, typ)
 		orders = append(orders, name)
@@ -93,19 +90,14 @@ func (q *aggregate) sql(wanted string, shape shape, limit int) (string, error) {
 	for i, m := range q.Measures {
 		name, typ := "count(*)", crm.TypeInteger
 		if m.Op != "count" {
-			s, err := q.field(m.Field)
+			s, err := columns.field(m.Field)
 			if err != nil {
 				return "", err
 			}
-			fmt.Fprintf(&inner, ", %s as v%d", s.sql(), i)
 			name, typ = measured(m.Op, fmt.Sprintf("x.v%d", i), s.col.field.Type)
 		}
 		q.add(&out, name, typ)
 		orders = append(orders, name)
-	}
-	from := "select r.id" + inner.String() + " from " + q.t.live + " r where (" + q.f.Where(q.args) + ") and " + wanted
-	if shape == unionOfGrounds {
-		from = q.unionOf(inner.String(), wanted)
 	}
 	sql := "select " + strings.TrimPrefix(out.String(), ", ") + " from (" + from + ") x"
 	if keys.Len() == 0 {
@@ -117,6 +109,53 @@ func (q *aggregate) sql(wanted string, shape shape, limit int) (string, error) {
 	}
 	return sql + " group by " + strings.TrimPrefix(keys.String(), ", ") + " order by " + orders[q.Order] + direction + keys.String() +
 		fmt.Sprintf(" limit %d", limit), nil
+}
+
+// from are the rows that are shown and wanted, with the values to work with.
+func (q *aggregate) from(shape shape, wanted func(*projection) (string, error)) (string, error) {
+	of := func(p *projection) (selected, condition string, err error) {
+		if selected, err = q.values(p); err != nil {
+			return "", "", err
+		}
+		condition, err = wanted(p)
+		return selected, condition, err
+	}
+	if shape == unionOfGrounds {
+		return q.union(of)
+	}
+	selected, condition, err := of(q.projection)
+	return "select r.id" + selected + " from " + q.t.live + " r where (" + q.f.Where(q.args) + ") and " + condition, err
+}
+
+// values are the projected values, keys first.
+func (q *aggregate) values(p *projection) (string, error) {
+	var out strings.Builder
+	for i, b := range q.By {
+		s, err := p.field(b.Field)
+		if err != nil {
+			return "", err
+		}
+		value := s.sql()
+		switch {
+		case b.Cut == crm.CutNone:
+		case s.col.field.Type == crm.TypeDate:
+			value = fmt.Sprintf("date_trunc('%s', (%s)::timestamp)::date", b.Cut, value)
+		default:
+			value = fmt.Sprintf("date_trunc('%s', %s, 'UTC')::date", b.Cut, value)
+		}
+		fmt.Fprintf(&out, ", %s as k%d", value, i)
+	}
+	for i, m := range q.Measures {
+		if m.Op == "count" {
+			continue
+		}
+		s, err := p.field(m.Field)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(&out, ", %s as v%d", s.sql(), i)
+	}
+	return out.String(), nil
 }
 
 // measured is the SQL of a measure that is about a value, and its type.

@@ -16,6 +16,7 @@ type projection struct {
 	args    *policy.Args
 	reveals map[string]string // group -> boolean SQL
 	masks   map[string]string
+	whole   *projection // in one branch of a union: the whole it is of
 }
 
 func newProjection(t *table, f policy.Filter, args *policy.Args) *projection {
@@ -60,7 +61,11 @@ func (p *projection) field(name string) (sight, error) {
 			c.field = f
 		}
 		s := p.sight(c)
-		if s.reveal == "false" && s.mask == "false" {
+		if p.whole != nil { // one answer, whatever a branch knows
+			if _, err := p.whole.field(name); err != nil {
+				return s, err
+			}
+		} else if s.reveal == "false" && s.mask == "false" {
 			e := crm.Errorf(crm.Denied, "is withheld from you on every record; leave it out")
 			e.Field = name
 			return s, e

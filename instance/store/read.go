@@ -68,10 +68,6 @@ func (s *Store) listing(t *table, r Read, shape shape) (listing, error) {
 	} else if l.order, err = newOrder(p, r.Sort); err != nil {
 		return l, err
 	}
-	wanted, err := s.wanted(p, r, l.order, shape)
-	if err != nil {
-		return l, err
-	}
 	var b strings.Builder
 	shown, showing := p.shown()
 	l.shown = showing
@@ -81,15 +77,25 @@ func (s *Store) listing(t *table, r Read, shape shape) (listing, error) {
 	}
 	limit := " limit " + strconv.Itoa(l.limit+1)
 	switch shape {
-	case oneScan:
-		b.WriteString(" from " + t.live + " r where (" + p.f.Where(l.args) + ") and " + wanted)
-		b.WriteString(" order by " + l.order.by(l.order.sql, "r.id") + limit)
-	case windowFirst:
+	case oneScan, windowFirst:
+		wanted, err := s.wanted(p, r, l.order, shape)
+		if err != nil {
+			return l, err
+		}
+		if shape == oneScan {
+			b.WriteString(" from " + t.live + " r where (" + p.f.Where(l.args) + ") and " + wanted)
+			b.WriteString(" order by " + l.order.by(l.order.sql, "r.id") + limit)
+			break
+		}
 		b.WriteString(" from (select * from " + t.live + " r where " + wanted + " order by r.id limit " + strconv.Itoa(window) + ") r")
 		b.WriteString(" where (" + p.f.Where(l.args) + ") order by r.id" + limit)
 	case unionOfGrounds, unionOfFew:
 		// The page is chosen by id and key alone; only its rows are read whole.
-		b.WriteString(" from " + t.live + " r join (" + p.union(l.order, wanted) + " order by " + l.order.by(alias, "id") + limit + ") u on u.id = r.id")
+		union, err := s.union(p, r, shape)
+		if err != nil {
+			return l, err
+		}
+		b.WriteString(" from " + t.live + " r join (" + union + " order by " + l.order.by(alias, "id") + limit + ") u on u.id = r.id")
 		b.WriteString(" order by " + l.order.by(func(i int) string { return "u." + alias(i) }, "r.id") + limit)
 	}
 	l.sql = b.String()
@@ -146,28 +152,47 @@ func (s *Store) wanted(p *projection, r Read, o order, shape shape) (string, err
 	return strings.Join(wanted, " and "), nil
 }
 
-// union is the ids of the filter's grounds with the values they are ordered
-// by, each row once. The grounds are limited together, not one by one: a limit
-// would tempt the planner into walking the whole table in order.
-func (p *projection) union(o order, wanted string) string {
-	selected := ""
-	for i, k := range o.keys {
-		selected += ", " + k.sql + " as " + alias(i)
-	}
-	return p.unionOf(selected, wanted)
+// union is the ids of what the filter's grounds open and the read asks for, with
+// the values they are ordered by, each row once. The grounds are limited
+// together, not one by one: a limit would tempt the planner into walking the
+// whole table in order.
+func (s *Store) union(p *projection, r Read, shape shape) (string, error) {
+	return p.union(func(p *projection) (selected, wanted string, err error) {
+		var o order
+		if r.Search != nil {
+			o = p.ranked(*r.Search)
+		} else if o, err = newOrder(p, r.Sort); err != nil {
+			return "", "", err
+		}
+		for i, k := range o.keys {
+			selected += ", " + k.sql + " as " + alias(i)
+		}
+		wanted, err = s.wanted(p, r, o, shape)
+		return selected, wanted, err
+	})
 }
 
-// unionOf is the ids of the filter's grounds with what else is selected.
-func (p *projection) unionOf(selected, wanted string) string {
+// union is the ids of the filter's grounds with what else a ground selects, of
+// the rows that it wants. A row has the same values in every ground: each asks
+// only what it does not know.
+func (p *projection) union(of func(*projection) (selected, wanted string, err error)) (string, error) {
 	include, unclosed := p.f.Branches(p.args)
 	if len(include) == 0 {
-		include = []string{"false"}
+		selected, wanted, err := of(p)
+		return "select r.id" + selected + " from " + p.t.live + " r where false and " + wanted, err
 	}
+	whole := newProjection(p.t, p.f, &policy.Args{})
 	parts := make([]string, len(include))
 	for i, ground := range include {
+		q := newProjection(p.t, p.f.Branch(i), p.args)
+		q.whole = whole
+		selected, wanted, err := of(q)
+		if err != nil {
+			return "", err
+		}
 		parts[i] = "select r.id" + selected + " from " + p.t.live + " r where (" + ground + ") and " + unclosed + " and " + wanted
 	}
-	return strings.Join(parts, " union ")
+	return strings.Join(parts, " union "), nil
 }
 
 // page runs a listing, and reads the access stamp after the rows in the same
@@ -298,11 +323,14 @@ func (s *Store) all(ctx context.Context, r Read, what string, each func(pgx.Rows
 	sql := "select " + what + " from " + t.live + " r where (" + p.f.Where(args) + ") and " + wanted
 	if r.IDs == nil && s.estimate(ctx, t, r.Filter).forAll() == unionOfGrounds {
 		args = (&policy.Args{}).ForMany()
-		p = newProjection(t, r.Filter, args)
-		if wanted, err = s.wanted(p, r, order{}, oneScan); err != nil {
+		union, err := newProjection(t, r.Filter, args).union(func(p *projection) (selected, wanted string, err error) {
+			wanted, err = s.wanted(p, r, order{}, oneScan)
+			return "", wanted, err
+		})
+		if err != nil {
 			return 0, err
 		}
-		sql = "select " + what + " from (" + p.union(order{}, wanted) + ") r"
+		sql = "select " + what + " from (" + union + ") r"
 	}
 	batch := &pgx.Batch{}
 	batch.Queue(planSQL(r, oneScan))
