@@ -83,11 +83,12 @@ func (p policyEditCmd) edit(ctx context.Context, out output, in *bufio.Reader) e
 	if err != nil {
 		return errors.Join(err, undo())
 	}
+	uninterrupted := context.WithoutCancel(ctx) // Ctrl-C is the editor's, and a look takes seconds
 	for {
-		if err := p.open(ctx, out, paths); err != nil {
+		if err := p.open(uninterrupted, out, paths); err != nil {
 			return err
 		}
-		v, err := p.look(ctx, before)
+		v, err := p.look(uninterrupted, before)
 		if err != nil {
 			return err
 		}
@@ -108,7 +109,7 @@ func (p policyEditCmd) edit(ctx context.Context, out output, in *bufio.Reader) e
 		if in == nil {
 			return errNotInOrder
 		}
-		switch choice(out, in) {
+		switch choice(ctx, out, in) {
 		case "keep":
 			fmt.Fprintf(out.Stdout, "%s is kept as it is; go on with meridian policy edit %s\n", p.Dir, p.Dir)
 			return errNotInOrder
@@ -304,13 +305,13 @@ func (v verdict) print(out output) {
 	}
 }
 
-// choice asks what to do with files that are not in order. No answer keeps
-// them.
-func choice(out output, in *bufio.Reader) string {
+// choice asks what to do with files that are not in order. No answer, or
+// Ctrl-C, keeps them.
+func choice(ctx context.Context, out output, in *bufio.Reader) string {
 	choices := []string{"edit", "keep", "discard"}
 	for {
 		fmt.Fprint(out.Stdout, "\n[e]dit again, [k]eep the files as they are, [d]iscard what you did? ")
-		line, err := in.ReadString('\n')
+		line, err := answered(ctx, in)
 		answer := strings.ToLower(strings.TrimSpace(line))
 		for _, c := range choices {
 			if answer != "" && strings.HasPrefix(c, answer) {
@@ -321,6 +322,26 @@ func choice(out output, in *bufio.Reader) string {
 			fmt.Fprintln(out.Stdout)
 			return "keep"
 		}
+	}
+}
+
+// answered is the next line, unless ctx ends before there is one. Then the
+// verb ends too, and with it who reads.
+func answered(ctx context.Context, in *bufio.Reader) (line string, err error) {
+	type answer struct {
+		line string
+		err  error
+	}
+	read := make(chan answer, 1)
+	go func() {
+		line, err := in.ReadString('\n')
+		read <- answer{line, err}
+	}()
+	select {
+	case a := <-read:
+		return a.line, a.err
+	case <-ctx.Done():
+		return "", ctx.Err()
 	}
 }
 

@@ -3,6 +3,9 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -82,4 +85,18 @@ func everything(t *testing.T, dir string) map[string]string {
 		out[e.Name()+" "+info.Mode().String()] = string(text)
 	}
 	return out
+}
+
+// TestEditIsInterrupted: Ctrl-C at the question keeps the files.
+func TestEditIsInterrupted(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "rules.rego"), "package meridian.rules\n")
+	ctx, interrupt := context.WithCancel(t.Context())
+	interrupt()
+	silent, _ := io.Pipe()
+	var out bytes.Buffer
+	err := policyEditCmd{Dir: dir, Editor: "true"}.edit(ctx, output{&out, &out}, bufio.NewReader(silent))
+	if !errors.Is(err, errNotInOrder) || !strings.Contains(out.String(), "is kept as it is") {
+		t.Errorf("%v: %s", err, out.String())
+	}
 }
