@@ -2,6 +2,7 @@ package policy
 
 import (
 	"context"
+	"time"
 
 	"meridian/instance/crm"
 
@@ -14,6 +15,7 @@ type asked struct {
 	engine  *Engine
 	entity  string
 	action  crm.Action
+	who     crm.Subject
 	subject map[string]any // by the names that rules use
 	areas   []known
 	pool    *pool
@@ -27,13 +29,13 @@ type known struct {
 }
 
 func (e *Engine) asked(s crm.Subject, a crm.Action, entity string) *asked {
-	return &asked{engine: e, entity: entity, action: a, subject: subjectValues(s), areas: areaValues(s), pool: &pool{}}
+	return &asked{engine: e, entity: entity, action: a, who: s, subject: subjectValues(s), areas: areaValues(s), pool: &pool{}}
 }
 
 // masking reports whether groups may be shown masked at all. What is written,
 // and what leaves for another instance, is whole or absent.
 func (q *asked) masking() bool {
-	return q.action == crm.ActionRead && q.subject["kind"] != string(crm.KindInstance)
+	return q.action == crm.ActionRead && q.who.Kind != crm.KindInstance
 }
 
 // facts are those that a ground is asked about one by one; a ground whose facts
@@ -54,8 +56,12 @@ type opening struct {
 	over expr // cond over all such rows
 }
 
-// over quantifies the facts of a condition that only the database knows.
-func (q *asked) over(g ground, cond expr) expr {
+// over quantifies the facts of a condition that only the database knows. A fact
+// that came with the subject counts until it ends, whoever keeps the subject.
+func (q *asked) over(g ground, fact known, cond expr) expr {
+	if to, dated := fact.values["valid_to"].(time.Time); dated {
+		return and(cond, test{clock{}, " < ", q.pool.add(to.UTC().Truncate(time.Microsecond), string(kindTime))})
+	}
 	if g.facts == nil {
 		return cond
 	}
@@ -81,7 +87,7 @@ func (q *asked) shown(ctx context.Context, openings []opening, group string, whi
 			shown = append(shown, o.over)
 		default:
 			everywhere = false
-			shown = append(shown, q.over(o.ground, and(o.cond, cond)))
+			shown = append(shown, q.over(o.ground, o.fact, and(o.cond, cond)))
 		}
 	}
 	if everywhere { // whatever opens the row shows the group
@@ -100,6 +106,7 @@ func (q *asked) residual(ctx context.Context, g ground, f *function, fact known,
 	t := newTranslator(g.facts, q.entity, q.engine.fields[q.entity], q.pool)
 	t.having = q.engine.having
 	t.standsFor = func(path string) any { return q.value(path, fact, group) }
+	t.turns = fact.turns()
 	x, err := t.translate(pq)
 	if err != nil {
 		return nil, &groundError{g.name, err}

@@ -31,7 +31,7 @@ func (e *Engine) ByGround(ctx context.Context, s crm.Subject, a crm.Action, enti
 			if err != nil {
 				return nil, e.failed(ctx, a, entity, err)
 			}
-			any = append(any, q.over(g, cond))
+			any = append(any, q.over(g, fact, cond))
 		}
 		over := or(any...)
 		if over == constant(false) {
@@ -43,7 +43,7 @@ func (e *Engine) ByGround(ctx context.Context, s crm.Subject, a crm.Action, enti
 		}
 		out = append(out, GroundFilter{Ground: g.name, Text: g.text, Filter: Filter{digest: e.Digest(), stamp: s.Stamp, opens: over}})
 	}
-	closes = append(closes, denied(s.Denials, q.pool)...)
+	closes = append(closes, q.anyhow()...)
 	for i := range out {
 		out[i].Filter.closes = or(closes...)
 	}

@@ -89,6 +89,7 @@ func (c *people) person(s crm.Subject) *person {
 // alike reports whether rules see two subjects alike.
 func alike(a, b crm.Subject) bool {
 	return a.ID == b.ID && a.Kind == b.Kind && a.Instance == b.Instance && a.Clearance == b.Clearance && a.AllSegments == b.AllSegments && a.Purpose == b.Purpose &&
+		a.From.Equal(b.From) && a.To.Equal(b.To) &&
 		slices.Equal(a.Roles, b.Roles) && slices.Equal(a.Territories, b.Territories) && slices.Equal(a.Segments, b.Segments) &&
 		slices.Equal(a.Departments, b.Departments) && slices.Equal(a.Keys, b.Keys) && slices.Equal(a.Groups, b.Groups) &&
 		slices.Equal(a.Jurisdictions, b.Jurisdictions) && slices.EqualFunc(a.Relationships, b.Relationships, sameRelationship) &&

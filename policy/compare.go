@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -48,6 +49,8 @@ func (t *translator) compare(l operand, op string, r operand) (expr, error) {
 	switch {
 	case l.list != nil || r.list != nil:
 		return nil, fmt.Errorf("a list is compared with [] only; seek a value in it, as \"core\" in record.withheld")
+	case l.isTime() && !r.turn || r.isTime() && !l.turn: // whatever the gate let through
+		return nil, errors.New(mistimed)
 	case !l.isColumn() && !r.isColumn():
 		return constant(holds(ast.Compare(l.val, r.val), op)), nil
 	case !l.isColumn():

@@ -28,6 +28,7 @@ type Decision struct {
 	Allowed                    bool
 	Opens, Closes              []Reason
 	Revealed, Masked, Withheld []string // each field group is in one of them; all are withheld unless Allowed
+	Bounds                     []Reason // which groups rules show and a contract does not grant
 	Digest                     string   // of the bundle that decided
 }
 
@@ -59,9 +60,10 @@ func (e *Engine) Allows(ctx context.Context, s crm.Subject, a crm.Action, rec cr
 type inquiry struct {
 	*asked
 	in    input
+	now   time.Time
 	about map[*facts][]fact
 	rec   crm.Record
-	stops []Reason // denials that close it, whatever the rules say
+	stops []Reason // what closes it whatever the rules say
 }
 
 // inquire asks a question within the limits of every evaluation: a panic or an
@@ -85,7 +87,7 @@ func (e *Engine) inquire(ctx context.Context, s crm.Subject, a crm.Action, rec c
 		return err
 	}
 	p := e.people.person(s)
-	q := &inquiry{asked: e.asked(p.subject, a, rec.Entity), about: f.about(rec), rec: rec, stops: deniedReasons(s.Denials, rec, now)}
+	q := &inquiry{now: now, asked: e.asked(p.subject, a, rec.Entity), about: f.about(rec), rec: rec, stops: anyhowReasons(p.subject, rec, now)}
 	q.in = input{ask: q.askTerm(p.term()), record: record, now: instant(now)}
 	return answer(within, q)
 }
@@ -117,6 +119,10 @@ func (q *inquiry) explain(ctx context.Context, groups []string) (Decision, error
 	d.Allowed = len(d.Opens) > 0 && len(d.Closes) == 0
 	for _, group := range groups { // in the entity's order
 		whole, some := shown[group]
+		if d.Allowed && some && !q.grants(group) { // I16
+			d.Bounds = append(d.Bounds, notGranted(group))
+			some = false
+		}
 		switch {
 		case !d.Allowed || !some || slices.Contains(q.rec.Governed.Withheld, group):
 			d.Withheld = append(d.Withheld, group)
@@ -164,6 +170,9 @@ func (q *inquiry) rows(g ground) []fact {
 	}
 	var rows []fact
 	for _, k := range q.facts(g) {
+		if to, dated := k.values["valid_to"].(time.Time); dated && !q.now.Before(to) {
+			continue
+		}
 		rows = append(rows, fact{id: k.id, known: k})
 	}
 	return rows

@@ -280,6 +280,8 @@ func TestExplainNamesGroundsAndFacts(t *testing.T) {
 	foreign := g
 	foreign.Territory, foreign.Segment, foreign.Withheld = "US-CA", "Financials", []string{"commercial"}
 
+	publishing := emea
+	publishing.To = crm.Forever
 	reason := func(ground, fact string) policy.Reason { return policy.Reason{Ground: ground, Fact: fact} }
 	for _, c := range []struct {
 		name  string
@@ -298,7 +300,7 @@ func TestExplainNamesGroundsAndFacts(t *testing.T) {
 			policy.Decision{Opens: []policy.Reason{reason("share", "g1")}, Closes: []policy.Reason{reason("withhold", "g2")}, Withheld: groupNames}},
 		{"a withheld group of a foreign record stays withheld", banker, crm.ActionRead, foreign, policy.Facts{}, now,
 			policy.Decision{Allowed: true, Opens: []policy.Reason{reason("territory", "")}, Revealed: []string{"core", "personal"}, Withheld: []string{"commercial"}}},
-		{"an agreement publishes", emea, crm.ActionPublish, g, policy.Facts{Agreements: []crm.Agreement{open}}, now,
+		{"an agreement publishes", publishing, crm.ActionPublish, g, policy.Facts{Agreements: []crm.Agreement{open}}, now,
 			policy.Decision{Allowed: true, Opens: []policy.Reason{reason("agreement", "a1")}, Revealed: []string{"core"}, Withheld: []string{"commercial", "personal"}}},
 	} {
 		d, err := e.Explain(t.Context(), c.s, c.a, crm.Record{Entity: "contact", ID: contact, Governed: c.g}, c.facts, c.now, groupNames)

@@ -4,14 +4,50 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"meridian/instance/crm"
+
+	"github.com/open-policy-agent/opa/v1/ast"
 )
 
 // Compile makes an engine without the rehearsal; a generated bundle that does
 // not translate for a subject is found when its filter is made.
 func Compile(ctx context.Context, b *Bundle, defs ...crm.Definition) (*Engine, []string) {
 	return compile(ctx, b, defs)
+}
+
+// Smuggle has a ground ask another function, of a module that the gate never
+// saw, about facts of a kind.
+func (e *Engine) Smuggle(ctx context.Context, name, fact, rules string) error {
+	c, err := ast.CompileModulesWithOpt(map[string]string{"smuggled.rego": "package meridian.rules\n\n" + rules}, ast.CompileOpts{ParserOptions: ast.ParserOptions{RegoVersion: ast.RegoV1}})
+	if err != nil {
+		return err
+	}
+	d := declaration{name: name, fact: fact, opens: true}
+	for i, g := range e.grounds {
+		if g.name == name {
+			e.grounds[i].areas = fact == areaFact
+			e.grounds[i].says, err = d.prepare(ctx, c, name, d.args())
+		}
+	}
+	return err
+}
+
+// Lifted take away one of the bounds that a contract sets, as an engine would
+// that forgot it. Rules see the contract as it is. The oracle has to catch each.
+var Lifted = map[string]func(*crm.Subject){
+	"contract's groups dropped":        func(s *crm.Subject) { s.Groups = []string{"core", "commercial", "personal"} },
+	"contract's jurisdictions dropped": func(s *crm.Subject) { s.Jurisdictions = []string{"*"} },
+	"contract's begin dropped":         func(s *crm.Subject) { s.From = time.Time{} },
+	"contract's end dropped":           func(s *crm.Subject) { s.To = crm.Forever },
+}
+
+// Unbounded is the filter without one of the bounds.
+func (e *Engine) Unbounded(ctx context.Context, s crm.Subject, a crm.Action, entity string, groups []string, lift func(*crm.Subject)) (Filter, error) {
+	q := e.asked(s, a, entity)
+	lift(&q.who)
+	return q.filter(ctx, groups)
 }
 
 // Mutants break a filter as a faulty translator would. The oracle has to catch

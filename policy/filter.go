@@ -158,16 +158,19 @@ func (e *Engine) filter(ctx context.Context, s crm.Subject, a crm.Action, entity
 	}
 	ctx, done := context.WithTimeout(ctx, evaluateAtMost)
 	defer done()
-	q := e.asked(s, a, entity)
+	return e.asked(s, a, entity).filter(ctx, groups)
+}
+
+func (q *asked) filter(ctx context.Context, groups []string) (f Filter, err error) {
 	var openings []opening
 	var opens, closes []expr
-	for _, g := range e.grounds {
+	for _, g := range q.engine.grounds {
 		for _, fact := range q.facts(g) {
 			cond, err := q.residual(ctx, g, g.says, fact, "")
 			if err != nil {
 				return Filter{}, err
 			}
-			over := q.over(g, cond)
+			over := q.over(g, fact, cond)
 			switch {
 			case cond == constant(false): // never for this subject
 			case g.opens:
@@ -177,9 +180,13 @@ func (e *Engine) filter(ctx context.Context, s crm.Subject, a crm.Action, entity
 			}
 		}
 	}
-	closes = append(closes, denied(s.Denials, q.pool)...)
-	f = Filter{digest: e.Digest(), stamp: s.Stamp, opens: or(opens...), closes: or(closes...), reveals: map[string]expr{}, masks: map[string]expr{}}
+	closes = append(closes, q.anyhow()...)
+	f = Filter{digest: q.engine.Digest(), stamp: q.who.Stamp, opens: or(opens...), closes: or(closes...), reveals: map[string]expr{}, masks: map[string]expr{}}
 	for _, group := range groups {
+		if !q.grants(group) { // I16: whatever the rules show
+			f.reveals[group] = constant(false)
+			continue
+		}
 		withheld := test{q.pool.add(group, string(kindText)), " = any(r.withheld)"} // the origin did not send the group
 		shown, err := q.shown(ctx, openings, group, func(g ground) *function { return g.reveals })
 		if err != nil {

@@ -192,7 +192,10 @@ func (g *generator) atom() string {
 	case 6:
 		return g.sides("record.sensitivity", g.op(), pick(g, "ask.subject.clearance", "0", "3", "9"))
 	case 7:
-		return g.sides(g.timeColumn(), g.op(), pick(g, "now", "now", quote(stamp(pick(g, instants...))), g.timeColumn()))
+		if g.fact != "" && g.IntN(2) == 0 { // the time is compared with the bounds of facts alone
+			return g.sides("now", pick(g, "<", "<=", ">", ">="), "fact."+pick(g, "valid_from", "valid_to"))
+		}
+		return g.sides(g.timeColumn(), g.op(), pick(g, quote(stamp(pick(g, instants...))), g.timeColumn()))
 	case 8:
 		return quote(pick(g, append(words, groupNames...)...)) + " in " + g.array()
 	case 9:
@@ -373,6 +376,10 @@ func (g *generator) subject() crm.Subject {
 		Roles: pick(g, nil, []string{"rep"}, []string{"rep", "reader", "a"}), Clearance: g.IntN(10),
 		Territories: g.list(0, 14), Segments: g.list(0, 14), AllSegments: g.IntN(2) == 0, Departments: g.list(0, 4),
 		Keys: g.list(0, 6), Groups: pick(g, nil, []string{"core"}, groupNames), Jurisdictions: g.list(0, 3), Purpose: g.word(),
+	}
+	s.From, s.To = pick(g, instants[:4]...), pick(g, instants[2:]...) // counts for instances alone
+	if g.IntN(3) > 0 {
+		s.Jurisdictions = pick(g, []string{"*"}, g.list(8, 20))
 	}
 	for i := range g.IntN(4) {
 		s.Areas = append(s.Areas, crm.Area{

@@ -40,6 +40,7 @@ func lint(c *ast.Compiler, declared []declaration, fields map[string]row, says s
 		return t.problems, t.reads
 	}
 	t.run()
+	t.keepsTime(declared)
 	for _, m := range c.Modules {
 		if !slices.Contains(rulePackages, m.Package.Path.String()) {
 			name := strings.TrimPrefix(m.Package.Path.String(), "data.")

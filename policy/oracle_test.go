@@ -37,6 +37,7 @@ type tally struct {
 	sync.Mutex
 	cases, allowed, revealed, masked, refused, bundles int
 	alive                                              map[string]func(policy.Filter) policy.Filter // faults nobody noticed yet
+	forgotten                                          map[string]func(*crm.Subject)                // and bounds of contracts
 }
 
 // TestFiltersAgreeWithTheOracle compares what PostgreSQL shows through the
@@ -47,7 +48,7 @@ type tally struct {
 // cases, MERIDIAN_ORACLE_SEED where the run begins.
 func TestFiltersAgreeWithTheOracle(t *testing.T) {
 	target, seed := knob(t, "MERIDIAN_ORACLE_CASES", 6000), knob(t, "MERIDIAN_ORACLE_SEED", 1)
-	all := &tally{alive: maps.Clone(policy.Mutants)}
+	all := &tally{alive: maps.Clone(policy.Mutants), forgotten: maps.Clone(policy.Lifted)}
 	var workers sync.WaitGroup
 	begun, reported := time.Now(), time.Now()
 	for range runtime.GOMAXPROCS(0) {
@@ -84,6 +85,9 @@ func TestFiltersAgreeWithTheOracle(t *testing.T) {
 	}
 	for name := range all.alive {
 		t.Errorf("the oracle does not notice a translator with this fault: %s", name)
+	}
+	for name := range all.forgotten {
+		t.Errorf("the oracle does not notice an engine with this fault: %s", name)
 	}
 }
 
@@ -140,6 +144,9 @@ func (all *tally) bundle(t *testing.T, db rows, seed, bundle int) bool {
 		}
 		all.count(want)
 		all.breakIt(t.Context(), db, w.entity, f, at, want)
+		if err := all.forget(t.Context(), engine, db, s, action, w.entity, at, want); err != nil {
+			return fail("without a bound: %v", err)
+		}
 	}
 	return true
 }
@@ -177,6 +184,30 @@ func (all *tally) breakIt(ctx context.Context, db rows, entity string, f policy.
 			all.Unlock()
 		}
 	}
+}
+
+// forget makes the filter as if every bound that is not missed yet were not
+// there.
+func (all *tally) forget(ctx context.Context, e *policy.Engine, db rows, s crm.Subject, a crm.Action, entity string, at *policy.Moment, want map[crm.RecordID]answer) error {
+	all.Lock()
+	forgotten := maps.Clone(all.forgotten)
+	all.Unlock()
+	for name, lift := range forgotten {
+		f, err := e.Unbounded(ctx, s, a, entity, groupNames, lift)
+		if err != nil {
+			return err
+		}
+		got, err := db.answers(ctx, entity, f, at)
+		if err != nil {
+			return err
+		}
+		if !cmp.Equal(want, got) {
+			all.Lock()
+			delete(all.forgotten, name)
+			all.Unlock()
+		}
+	}
+	return nil
 }
 
 func knob(t *testing.T, name string, otherwise int) int {
@@ -280,11 +311,27 @@ default allowed := false
 allowed if {
 	opened
 	not closed
+	agreed
 }
+
+# What no contract of another instance names does not leave, whatever rules say.
+agreed if input.ask.subject.kind != "instance"
+
+agreed if {
+	input.contract.from <= input.now
+	input.now < input.contract.to
+	some jurisdiction in input.ask.subject.jurisdictions
+	jurisdiction in {"*", input.record.jurisdiction}
+}
+
+named(_) if input.ask.subject.kind != "instance"
+
+named(group) if group in input.ask.subject.groups
 
 revealed contains group if {
 	allowed
 	some group in shown
+	named(group)
 	not group in input.record.withheld
 }
 
@@ -319,6 +366,9 @@ func (o oracle) answers(ctx context.Context, s crm.Subject, a crm.Action, w worl
 		relationships = append(relationships, map[string]any{"department": r.Department, "actions": list(r.Actions)})
 	}
 	for _, x := range s.Areas {
+		if !noon.Before(x.To) { // over, whatever rules say of it
+			continue
+		}
 		areas = append(areas, map[string]any{
 			"department": x.Department, "effect": string(x.Effect), "actions": list(x.Actions), "groups": list(x.Groups),
 			"any_territory": x.AnyTerritory, "any_segment": x.AnySegment, "territories": list(x.Territories), "segments": list(x.Segments),
@@ -332,6 +382,7 @@ func (o oracle) answers(ctx context.Context, s crm.Subject, a crm.Action, w worl
 	}
 	known, err := ast.InterfaceToValue(map[string]any{
 		"ask": map[string]any{"subject": subject, "action": string(a), "entity": w.entity}, "now": stamp(noon), "area": areas, "groups": groupNames,
+		"contract": map[string]any{"from": stamp(s.From), "to": stamp(s.To)},
 	})
 	if err != nil {
 		return nil, err

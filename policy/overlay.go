@@ -10,6 +10,17 @@ import (
 // denialGround is the reason that an explanation gives for a denial.
 const denialGround = "denial"
 
+// anyhow are the conditions that close a row whatever the rules say: denials,
+// and what lies beyond a contract.
+func (q *asked) anyhow() []expr {
+	return append(denied(q.who.Denials, q.pool), beyond(q.who, q.pool)...)
+}
+
+// anyhowReasons say the same of a known record.
+func anyhowReasons(s crm.Subject, rec crm.Record, now time.Time) []Reason {
+	return append(deniedReasons(s.Denials, rec, now), beyondReasons(s, rec, now)...)
+}
+
 // denied are the conditions under which emergency denials close a row. They
 // are no rules: whatever a bundle says, it cannot open what an officer has
 // closed for the moment, and it needs no change to be closed. Each ends by the

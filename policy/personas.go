@@ -73,6 +73,9 @@ func parsePersonas(text string) ([]Persona, error) {
 		if s.ID == "" {
 			s.ID = crm.SubjectID(name)
 		}
+		if s.Kind == crm.KindInstance { // its contract is in force
+			s.To = crm.Forever
+		}
 		subjects[name] = s
 	}
 	if _, err := d.Token(); err != nil && !errors.Is(err, io.EOF) {

@@ -320,7 +320,7 @@ func TestOfficersUnderstand(t *testing.T) {
 		{"assign then", rule("territory(_, record, _) if {\n\trecord := 3\n\trecord.home == \"x\"\n}\n"),
 			`more.rego:4: record is the name of something else in this rule: give the new value another name`},
 		{"time minus", rule("territory(_, record, now) if record.created < now - 3\n"),
-			"more.rego:3: `record.created < now - 3` cannot become a filter: nothing can be calculated from a field; compare the field itself with a known value"},
+			"more.rego:3: `now` may only be compared with fact.valid_from and fact.valid_to, by <, <=, > or >=; other dates belong to facts: write a dated agreement, assignment or grant"},
 		{"dup used", rule("closed_home := \"x\"\n\nclosed_home := \"y\"\n\nterritory(_, record, _) if record.home == closed_home\n"),
 			`more.rego:5: two rules of this name say different things of the same: a rule says yes or nothing, and a table has one value`},
 		{"match error", rule("limit := \"3\"\n\nterritory(_, record, _) if {\n\tlimit == 3\n\trecord.home == \"x\"\n}\n"),

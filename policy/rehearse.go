@@ -109,7 +109,7 @@ func cast(words []string) []crm.Subject {
 	unplaced, service, narrow, wide := bare, full, full, full
 	unplaced.Roles = words
 	service.Kind = crm.KindService
-	narrow.Kind, narrow.Roles, narrow.AllSegments = crm.KindInstance, nil, false
-	wide.Kind, wide.Jurisdictions, wide.Groups = crm.KindInstance, []string{"*"}, nil
+	narrow.Kind, narrow.Roles, narrow.AllSegments, narrow.To = crm.KindInstance, nil, false, crm.Forever
+	wide.Kind, wide.Jurisdictions, wide.Groups, wide.To = crm.KindInstance, []string{"*"}, nil, crm.Forever
 	return []crm.Subject{full, bare, unplaced, service, narrow, wide}
 }

@@ -30,6 +30,7 @@ type translator struct {
 	having func(field string) (entities []string)
 
 	standsFor func(path string) any // the value of a handle; nil where there are none
+	turns     turns                 // when the fact that is known begins and ends
 
 	rules  map[string][]*ast.Rule
 	bodies int
@@ -226,9 +227,12 @@ type operand struct {
 	part any       // of a test, if not a constant: a column's SQL or the clock
 	val  ast.Value // the constant
 	list []string  // a known list that is only sought in; val is not nil then, and means nothing
+	turn bool      // when a fact begins or ends
 }
 
 func (o operand) isColumn() bool { return o.val == nil }
+
+func (o operand) isTime() bool { return o.part == any(clock{}) }
 
 // handleOf is the path of a handle.
 func handleOf(v ast.Value) (path string, ok bool) {
@@ -256,7 +260,8 @@ func (t *translator) given(path string) (operand, error) {
 		}
 		return operand{val: ast.Null{}, list: v}, nil
 	default:
-		return operand{val: term(v).Value}, nil
+		val := term(v).Value
+		return operand{val: val, turn: t.turns.has(val)}, nil
 	}
 }
 
@@ -279,7 +284,7 @@ func (t *translator) operand(v ast.Value) (operand, error) {
 			if path, ok := handleOf(v); ok {
 				return t.given(path)
 			}
-			return operand{val: v}, nil
+			return operand{val: v, turn: t.turns.has(v)}, nil
 		}
 		return operand{}, fmt.Errorf("nothing can be calculated from a field; compare the field itself with a known value")
 	}
@@ -302,7 +307,7 @@ func (t *translator) operand(v ast.Value) (operand, error) {
 	case 2:
 		if tb, ok := t.tables[names[0]]; ok {
 			if c, ok := tb.row[names[1]]; ok {
-				return operand{column: c, part: tb.alias + "." + c.sql}, nil
+				return operand{column: c, part: tb.alias + "." + c.sql, turn: names[0] == "fact" && isTurn(ast.String(names[1]))}, nil
 			}
 		}
 	case 3:

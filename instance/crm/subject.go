@@ -60,6 +60,8 @@ type Subject struct {
 	Groups        []string       `json:"groups"`        // an instance's contract: groups it may hold
 	Jurisdictions []string       `json:"jurisdictions"` // an instance's contract: jurisdictions it may hold; "*" for all
 	Purpose       string         `json:"purpose"`
+	From          time.Time      `json:"-"`     // an instance's contract: in force from here
+	To            time.Time      `json:"-"`     // until here; never, if it is zero
 	Areas         []Area         `json:"areas"` // agreements about more than one account that name its departments
 	Denials       []Denial       `json:"-"`     // what is closed to the subject for the moment, under whatever bundle
 	Stamp         int64          `json:"-"`     // access stamp the subject was loaded under

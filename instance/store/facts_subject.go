@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -156,7 +157,7 @@ with recursive
     union
     select n.id, false from {segment} n join segment p on n.parent = p.id),` + areasSQL("unnest(c.departments) from c") + "," + deniedSQL + `
 select c.destination, array(select id from territory order by id collate "C"), array(select id from segment group by id order by id collate "C"),
-  coalesce((select bool_or(root) from segment), false), c.departments, c.groups, c.jurisdictions, c.purpose,
+  coalesce((select bool_or(root) from segment), false), c.departments, c.groups, c.jurisdictions, c.purpose, c.valid_from, c.valid_to,
   (select list from area), (select list from denied),
   coalesce((select digest from meridian.activation where {activated} order by seq desc limit 1), ''),
   a.stamp * 2 + (a.boundary <= statement_timestamp())::int
@@ -182,9 +183,10 @@ func receiverAt(ctx context.Context, q queries, contract string, at *policy.Mome
 	return fresh(ctx, q, func() (crm.Subject, bool, error) {
 		subject := crm.Subject{ID: crm.SubjectID("contract:" + contract), Kind: crm.KindInstance}
 		var destination, purpose *string
+		var from, to *time.Time
 		var areas, denials []byte
 		err := receiverSQL.row(ctx, q, contract, at).Scan(&destination, &subject.Territories, &subject.Segments,
-			&subject.AllSegments, &subject.Departments, &subject.Groups, &subject.Jurisdictions, &purpose, &areas, &denials, &subject.Bundle, &subject.Stamp)
+			&subject.AllSegments, &subject.Departments, &subject.Groups, &subject.Jurisdictions, &purpose, &from, &to, &areas, &denials, &subject.Bundle, &subject.Stamp)
 		if err != nil {
 			return crm.Subject{}, false, pgErr(err, "load contract %s", contract)
 		}
@@ -198,6 +200,7 @@ func receiverAt(ctx context.Context, q queries, contract string, at *policy.Mome
 			return crm.Subject{}, false, fmt.Errorf("denials of contract %s: %w", contract, err)
 		}
 		subject.Instance, subject.Purpose = *destination, *purpose
+		subject.From, subject.To = from.UTC(), to.UTC()
 		subject.Keys = append(subject.Keys, "s:"+*destination)
 		for _, d := range subject.Departments {
 			subject.Keys = append(subject.Keys, "d:"+d)

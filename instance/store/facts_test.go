@@ -104,7 +104,10 @@ func TestReceiverIsTheContract(t *testing.T) {
 	want := crm.Subject{
 		ID: "contract:c1", Kind: crm.KindInstance, Instance: "emea", Territories: []string{"US", "US-CA", "US-W"}, Segments: []string{"Energy", "Energy/Oil"},
 		Departments: []string{"emea/dach"}, Keys: []string{"s:emea", "d:emea/dach"}, Groups: []string{"core"}, Jurisdictions: []string{"*"},
-		Purpose: "service", Stamp: w.stamp(),
+		Purpose: "service", From: got.From, To: crm.Forever, Stamp: w.stamp(),
+	}
+	if got.From.IsZero() || got.From.After(time.Now().Add(time.Minute)) {
+		t.Errorf("in force from %s", got.From)
 	}
 	if diff := cmp.Diff(want, got); diff != "" || !inForce {
 		t.Error(inForce, diff)
