@@ -13,6 +13,7 @@ import (
 	"context"
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	"meridian/instance/crm"
 	"meridian/instance/store"
@@ -26,6 +27,9 @@ type Config struct {
 	Engine   *policy.Engine // of the shipped bundle; decides while the database names none
 	Hooks    Hooks          // nil runs none
 	Log      *slog.Logger
+	// HoldAtMost is how long others wait to change what decides access because a
+	// preview supposes something else; after it they get their turn. 250 ms if zero.
+	HoldAtMost time.Duration
 }
 
 // Door decides every access of one instance. It is safe for concurrent use.
@@ -42,6 +46,8 @@ type Door struct {
 	tried     atomic.Pointer[policy.Engine] // the candidate that was compiled last
 	broken    atomic.Int64                  // glass, since the start
 	holding   chan struct{}                 // holds a token while a batch of writes has changes of facts wait
+
+	holdAtMost time.Duration
 }
 
 // New makes the door of an instance.
@@ -49,8 +55,12 @@ func New(c Config) *Door {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	if c.HoldAtMost == 0 {
+		c.HoldAtMost = 250 * time.Millisecond
+	}
 	d := &Door{
-		instance: c.Instance, store: c.Store, hooks: c.Hooks, log: c.Log,
+		holdAtMost: c.HoldAtMost,
+		instance:   c.Instance, store: c.Store, hooks: c.Hooks, log: c.Log,
 		subjects: newCache[crm.SubjectID](), receivers: newCache[string](),
 		journal: newJournal(c.Store), holding: make(chan struct{}, 1), engines: newEngines(c.Store, c.Engine, c.Log), shade: newShade(),
 	}

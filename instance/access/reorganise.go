@@ -26,8 +26,9 @@ type Reorganisation struct {
 // The figures are of the moment at which the whole batch has taken effect. If
 // stamp is not zero, it is that of a preview: what moved since is refused.
 //
-// A preview changes nothing: the edits are made in a transaction that is undone
-// once everybody was loaded inside it; what they see is compared afterwards.
+// A preview changes nothing: the edits are made in transactions that are undone
+// once some of everybody were loaded inside, all under one access stamp; what
+// they see is compared afterwards.
 func (d *Door) Reorganise(ctx context.Context, c crm.Caller, edits []store.Edit, reason string, apply bool, stamp int64) (Reorganisation, error) {
 	var out Reorganisation
 	err := d.permitted(ctx, c, factWrite, func(ctx context.Context, a asking) error {
@@ -54,9 +55,6 @@ func (d *Door) Reorganise(ctx context.Context, c crm.Caller, edits []store.Edit,
 	})
 	return out, err
 }
-
-// foreseenAtMost bounds how long denials and judgements wait for a preview.
-const foreseenAtMost = 10 * time.Second
 
 // errUndone ends a transaction that was only to look.
 var errUndone = errors.New("undone on purpose")
@@ -96,9 +94,31 @@ func (d *Door) foresee(ctx context.Context, a asking, edits []store.Edit, reason
 			return errMoved
 		}
 	}
-	within, cancel := context.WithTimeout(ctx, foreseenAtMost)
-	defer cancel()
-	err = d.store.Tx(within, func(ctx context.Context, tx *store.Tx) error {
+	for rest := all; ; {
+		loaded, err := x.suppose(ctx, a, edits, reason, rest, out)
+		if err != nil {
+			return err
+		}
+		if rest = rest[loaded:]; len(rest) == 0 {
+			break
+		}
+	}
+	// A boundary that passed while the last of them were loaded.
+	stamp, _, err := d.store.Stamp(ctx)
+	if err != nil {
+		return err
+	}
+	if stamp != x.stamp {
+		return errMoved
+	}
+	return x.sum(ctx, all, out)
+}
+
+// suppose makes the edits, loads as many of some standings as it has time for,
+// one at least, and undoes the edits. It takes up where it left only if nothing
+// moved, so that all of them are of one moment.
+func (x *change) suppose(ctx context.Context, a asking, edits []store.Edit, reason string, some []standing, out *Reorganisation) (loaded int, err error) {
+	err = x.d.store.Tx(ctx, func(ctx context.Context, tx *store.Tx) error {
 		if err := tx.AwaitStamp(ctx); err != nil {
 			return err
 		}
@@ -109,21 +129,19 @@ func (d *Door) foresee(ctx context.Context, a asking, edits []store.Edit, reason
 		if out.Facts, err = a.edit(ctx, tx, edits, reason); err != nil {
 			return err
 		}
-		for i, s := range all {
-			if all[i].after, all[i].is, err = s.load(ctx, tx, x.after); err != nil {
+		for began := time.Now(); loaded < len(some) && (loaded == 0 || time.Since(began) < x.d.holdAtMost); loaded++ {
+			s := &some[loaded]
+			if s.after, s.is, err = s.load(ctx, tx, x.after); err != nil {
 				return err
 			}
-			all[i].after.Stamp = x.stamp // of what holds; nobody else ever sees these facts
+			s.after.Stamp = x.stamp // of what holds; nobody else ever sees these facts
 		}
 		return errUndone
 	})
-	if within.Err() != nil && ctx.Err() == nil {
-		return crm.Errorf(crm.Unavailable, "a preview holds up other changes of access, and this one takes longer than %v; try again at a quieter time", foreseenAtMost)
+	if errors.Is(err, errUndone) {
+		err = nil
 	}
-	if !errors.Is(err, errUndone) {
-		return err
-	}
-	return x.sum(ctx, all, out)
+	return loaded, err
 }
 
 // sum compares everybody.
