@@ -6,11 +6,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	"meridian/instance/access"
 	"meridian/instance/crm"
+	"meridian/instance/embedded/embeddedtest"
 	"meridian/instance/exchange"
+	"meridian/instance/store"
 	"meridian/policy"
 	exchangev1 "meridian/proto/gen/meridian/exchange/v1"
 )
@@ -49,6 +53,70 @@ func (m *topicMatrix) readAll(t *testing.T, tr exchange.Transport) {
 		for _, k := range m.messages(t, tr, strings.Join([]string{"meridian", s.destination(), "amer", "control", "v1"}, ".")) {
 			m.look(s, "control", k)
 		}
+	}
+}
+
+// unsigned ends the id of a contract that the destinations do not sign: they park
+// what comes under it, and say in their receipts that it is missing, until the
+// record is deleted.
+const unsigned = "-product-away"
+
+// receivers are the destinations of some scenarios, one open and one revoked,
+// as they run: what they say on their control topics is what an instance says.
+func (m *topicMatrix) receivers(t *testing.T, f store.Facts, brokers []string) (out []*scenario) {
+	t.Helper()
+	done := map[condition]bool{}
+	for _, s := range m.scenarios {
+		if s.cond != allowed && s.cond != revoked || closedTo(s) || done[s.cond] {
+			continue
+		}
+		done[s.cond] = true
+		out = append(out, s)
+		url := embeddedtest.Database(t)
+		st, err := store.Open(t.Context(), store.Config{URL: embeddedtest.App(url), OwnerURL: url, MaxConns: 12, Instance: s.destination(), Log: m.slog()})
+		must(t, err)
+		t.Cleanup(st.Close)
+		var defs []crm.Definition
+		for _, entity := range m.entities {
+			defs = append(defs, m.defs[entity])
+		}
+		must(t, st.Install(t.Context(), defs))
+		here := store.Facts{Territories: f.Territories, Segments: f.Segments}
+		for _, c := range f.Contracts {
+			if c.Destination == s.destination() && !strings.HasSuffix(c.ID, unsigned) {
+				here.Contracts = append(here.Contracts, c)
+			}
+		}
+		must(t, st.Reconcile(t.Context(), here))
+		door := access.New(access.Config{Instance: s.destination(), Store: st, Engine: m.engine, Log: m.slog()})
+		m.run(t, exchange.Config{Instance: s.destination(), Store: st, Door: door, Brokers: brokers})
+	}
+	return out
+}
+
+// acknowledged waits until destinations that run said that they applied
+// everything.
+func (m *topicMatrix) acknowledged(t *testing.T, receivers []*scenario) {
+	t.Helper()
+	end := time.Now().Add(2 * leakDeadline)
+	for {
+		status, err := m.x.Status(t.Context())
+		must(t, err)
+		waits := ""
+		for _, s := range receivers {
+			for _, out := range status.GetStreams() {
+				if out.GetPeer() == s.destination() && out.GetUnacknowledged() > 0 {
+					waits = fmt.Sprintf("%d of %s", out.GetUnacknowledged(), out.GetStream())
+				}
+			}
+		}
+		switch {
+		case waits == "":
+			return
+		case time.Now().After(end):
+			t.Fatalf("not acknowledged: %s", waits)
+		}
+		time.Sleep(20 * time.Millisecond) // between two looks, not instead of one
 	}
 }
 

@@ -47,6 +47,7 @@ func topicWays() map[string]func(*topicMatrix, *scenario, string, message) {
 		records + "watermark": (*topicMatrix).mark,
 		records + "gap":       (*topicMatrix).mark,
 		control + "gap":       (*topicMatrix).mark,
+		control + "receipt":   (*topicMatrix).mark,
 	}
 }
 
@@ -259,20 +260,22 @@ func (l *leakWorld) agreeTopics(s *scenario) {
 }
 
 // run runs an exchange until the test ends.
-func (m *topicMatrix) run(t *testing.T, brokers []string) {
+func (m *topicMatrix) run(t *testing.T, c exchange.Config) *exchange.Exchange {
 	t.Helper()
-	m.x = exchange.New(exchange.Config{Instance: "amer", Store: m.store, Door: m.door, Brokers: brokers, Log: m.slog()})
+	c.Log = m.slog()
+	x := exchange.New(c)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	var running sync.WaitGroup
 	running.Go(func() {
-		if err := m.x.Run(ctx); err != nil {
-			t.Errorf("exchange: %v", err)
+		if err := x.Run(ctx); err != nil {
+			t.Errorf("exchange of %s: %v", c.Instance, err)
 		}
 	})
 	t.Cleanup(func() {
 		cancel()
 		running.Wait()
 	})
+	return x
 }
 
 // TestNothingLeaksIntoTopics is the matrix of what leaves for other instances.
@@ -303,7 +306,8 @@ func newTopicMatrix(t *testing.T, only string, rules map[string]string) *topicMa
 	m.matrix.paths = slices.Sorted(maps.Keys(m.ways))
 	m.registeredTopics(t)
 	brokers := embeddedtest.Kafka(t)
-	m.run(t, brokers)
+	m.x = m.run(t, exchange.Config{Instance: "amer", Store: m.store, Door: m.door, Brokers: brokers})
+	receivers := m.receivers(t, facts, brokers)
 	t.Logf("%v: the world is made", time.Since(began))
 	m.arrives(t, brokers, "the snapshot", func(s *scenario, entity string) string { return s.decoys[entity].key })
 	t.Logf("%v: the snapshot left", time.Since(began))
@@ -328,6 +332,8 @@ func newTopicMatrix(t *testing.T, only string, rules map[string]string) *topicMa
 	m.rewrite(t, func(s *scenario) map[string]*aim { return s.decoys })
 	m.arrives(t, brokers, "the last change", func(s *scenario, entity string) string { return s.decoys[entity].key + "-later-later" })
 	t.Logf("%v: all has left", time.Since(began))
+	m.acknowledged(t, receivers)
+	t.Logf("%v: %d destinations acknowledged what they applied", time.Since(began), len(receivers))
 	m.readAll(t, tr)
 	return m
 }
