@@ -38,6 +38,7 @@ type policyImpactCmd struct {
 	Action   string   `default:"read" help:"read, create, update, delete, share or withhold."`
 	Places   bool     `help:"Also by territory and segment."`
 	IDs      bool     `name:"ids" help:"Also a few ids of records that change."`
+	Records  bool     `help:"Instead every record behind the counts, a line each: subject, entity, change, id, field groups."`
 }
 
 // Help shows the verb at work.
@@ -48,6 +49,7 @@ given back. It shows counts and ids, no values, and is noted in the decision log
 
   meridian policy impact ./my-rules --as officer.a@amer
   meridian policy impact ./my-rules --subjects rep.west@amer,contract:amer-emea-account --places --ids --as officer.a@amer
+  meridian policy impact ./my-rules --subjects rep.west@amer --records --as officer.a@amer > records.tsv
   meridian policy impact 3f2a91c0... --json --as officer.a@amer > impact.json`
 }
 
@@ -84,7 +86,10 @@ func (p policyImpactCmd) Run(ctx context.Context, out output) error {
 	slices.SortStableFunc(report.Personas, func(a, b *policyv1.PersonaImpact) int {
 		return cmp.Or(cmp.Compare(gained(b), gained(a)), strings.Compare(a.GetSubject(), b.GetSubject()))
 	})
-	if p.JSON {
+	switch {
+	case p.Records:
+		return p.records(ctx, c, candidate, out, report)
+	case p.JSON:
 		return printProto(out.Stdout, report)
 	}
 	p.print(out.Stdout, report)

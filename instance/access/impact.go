@@ -313,21 +313,28 @@ func (x *comparison) filters(ctx context.Context, subject crm.Subject, action cr
 	return before, tried{Filter: after}, nil
 }
 
+// views are what s sees in an entity under either bundle, and why the candidate
+// cannot be applied, if it cannot.
+func (x *comparison) views(ctx context.Context, s compare, subject crm.Subject, action crm.Action, def crm.Definition) (before, after store.View, refused string, err error) {
+	was, is, err := x.filters(ctx, subject, action, def.Entity, def.Groups())
+	before, after = store.View{Filter: was}, store.View{Filter: is.Filter}
+	if s.contract != nil {
+		before.Home, after.Home = x.d.instance, x.d.instance
+	}
+	return before, after, is.refused, err
+}
+
 // entity adds what changes in one entity, if anything does.
 func (x *comparison) entity(ctx context.Context, p *PersonaImpact, s compare, subject crm.Subject, action crm.Action, def crm.Definition) error {
-	was, is, err := x.filters(ctx, subject, action, def.Entity, def.Groups())
+	before, after, refused, err := x.views(ctx, s, subject, action, def)
 	if err != nil {
 		return err
 	}
-	if is.refused != "" {
-		p.Refused = is.refused
+	if refused != "" {
+		p.Refused = refused
 	}
-	if was.Same(is.Filter) {
+	if before.Filter.Same(after.Filter) {
 		return nil
-	}
-	before, after := store.View{Filter: was}, store.View{Filter: is.Filter}
-	if s.contract != nil {
-		before.Home, after.Home = x.d.instance, x.d.instance
 	}
 	e := EntityImpact{Entity: def.Entity}
 	if e.Difference, err = x.d.store.Diff(ctx, def.Entity, before, after); err != nil {

@@ -14,7 +14,7 @@ import (
 // each keeps a connection to the database for long. Exports are of them, too,
 // whichever way they are asked for.
 var heavy = []string{
-	policyv1connect.ImpactServiceImpactProcedure, policyv1connect.ImpactServiceReplayProcedure,
+	policyv1connect.ImpactServiceImpactProcedure, policyv1connect.ImpactServiceImpactRecordsProcedure, policyv1connect.ImpactServiceReplayProcedure,
 	policyv1connect.ImpactServicePastSubjectProcedure, policyv1connect.ImpactServicePastRecordProcedure,
 	policyv1connect.FactServiceForecastProcedure, policyv1connect.FactServiceReorganiseProcedure,
 	policyv1connect.BundleServiceExamineProcedure, policyv1connect.BundleServiceProposeProcedure,

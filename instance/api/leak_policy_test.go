@@ -53,6 +53,12 @@ func policyWays() map[string]way {
 			return []probe{rpc(policyService+"ReinstateGrant", object{"id": a.grant, "reason": "r"})}
 		}},
 		impactService + "Impact": calls(rpc(impactService+"Impact", object{"subjects": []any{maker}}), rpc(impactService+"Impact", object{"candidate": object{"digest": "none"}})),
+		impactService + "ImpactRecords": {false, func(_ *leakWorld, s *scenario, a *aim) []probe {
+			return []probe{
+				rpc(impactService+"ImpactRecords", object{"subject": s.subject, "entity": a.entity}),
+				rpc(impactService+"ImpactRecords", object{"subject": maker, "entity": a.entity, "candidate": object{"digest": "none"}}),
+			}
+		}},
 		impactService + "Replay": calls(rpc(impactService+"Replay", object{"since": "2026-01-01T00:00:00Z", "until": "2030-01-01T00:00:00Z"})),
 		impactService + "PastSubject": {false, func(_ *leakWorld, s *scenario, a *aim) []probe {
 			return []probe{

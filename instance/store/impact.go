@@ -73,31 +73,47 @@ const (
 // which some condition that the filters do not share holds, and no row when
 // they share all.
 func (s *Store) Diff(ctx context.Context, entity string, before, after View) (Difference, error) {
-	t, err := s.table(entity)
+	out := Difference{Groups: map[string]GroupShift{}, Territories: map[string]Shift{}, Segments: map[string]Shift{}}
+	d, from, err := s.differing(ctx, entity, before, after)
 	if err != nil {
 		return Difference{}, err
 	}
-	if before.Home != after.Home {
-		return Difference{}, crm.Errorf(crm.Internal, "two views of records of different homes are not compared")
-	}
-	d := differing{t: t, args: (&policy.Args{}).ForMany(), before: before, after: after}
-	apart := policy.Apart(before.Filter, after.Filter, before.of(d.args), after.of(d.args))
-	out := Difference{Groups: map[string]GroupShift{}, Territories: map[string]Shift{}, Segments: map[string]Shift{}}
 	batch := &pgx.Batch{}
-	if len(apart) > 0 {
-		from := d.scan(apart)
-		switch e, err := s.sample(ctx, t, strings.Join(apart, " or "), d.args); {
-		case err == nil && e.visible < selective:
-			from = d.union(apart)
-		case err == nil && e.visible > mostly: // telling the few others apart costs more than comparing them
-			d.args, from = (&policy.Args{}).ForMany(), t.live+" r"
-		}
+	if from != "" {
 		sql := d.counted(from)
-		batch.Queue("select set_config('plan_cache_mode', 'force_custom_plan', true), set_config('work_mem', '64MB', true)")
+		batch.Queue(custom)
 		batch.Queue(sql, d.args.Values()...).Query(func(rows pgx.Rows) error { return d.read(rows, &out) })
 	}
 	batch.Queue(stampSQL).QueryRow(func(row pgx.Row) error { return row.Scan(&out.Stamp, nil) })
 	return out, pgErr(s.door(s.pool, filtered).SendBatch(ctx, batch).Close(), "compare two views of %s", entity)
+}
+
+// custom plans the statement for its values, with room to count in.
+const custom = "select set_config('plan_cache_mode', 'force_custom_plan', true), set_config('work_mem', '64MB', true)"
+
+// differing puts two views side by side, and finds where the rows in question
+// are looked for; "" if there are none.
+func (s *Store) differing(ctx context.Context, entity string, before, after View) (d *differing, from string, err error) {
+	t, err := s.table(entity)
+	if err != nil {
+		return nil, "", err
+	}
+	if before.Home != after.Home {
+		return nil, "", crm.Errorf(crm.Internal, "two views of records of different homes are not compared")
+	}
+	d = &differing{t: t, args: (&policy.Args{}).ForMany(), before: before, after: after}
+	apart := policy.Apart(before.Filter, after.Filter, before.of(d.args), after.of(d.args))
+	if len(apart) == 0 {
+		return d, "", nil
+	}
+	from = d.scan(apart)
+	switch e, err := s.sample(ctx, t, strings.Join(apart, " or "), d.args); {
+	case err == nil && e.visible < selective:
+		from = d.union(apart)
+	case err == nil && e.visible > mostly: // telling the few others apart costs more than comparing them
+		d.args, from = (&policy.Args{}).ForMany(), t.live+" r"
+	}
+	return d, from, nil
 }
 
 // Differ reports whether two views of one entity show different records. It

@@ -250,6 +250,216 @@ func (*ImpactResponse_Persona) isImpactResponse_Message() {}
 
 func (*ImpactResponse_Summary) isImpactResponse_Message() {}
 
+type ImpactRecordsRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Candidate *Candidate             `protobuf:"bytes,1,opt,name=candidate,proto3" json:"candidate,omitempty"`
+	// A subject, or "contract:<id>".
+	Subject string `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
+	Entity  string `protobuf:"bytes,3,opt,name=entity,proto3" json:"entity,omitempty"`
+	// read if empty; of people and services.
+	Action        string `protobuf:"bytes,4,opt,name=action,proto3" json:"action,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImpactRecordsRequest) Reset() {
+	*x = ImpactRecordsRequest{}
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImpactRecordsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImpactRecordsRequest) ProtoMessage() {}
+
+func (x *ImpactRecordsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImpactRecordsRequest.ProtoReflect.Descriptor instead.
+func (*ImpactRecordsRequest) Descriptor() ([]byte, []int) {
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ImpactRecordsRequest) GetCandidate() *Candidate {
+	if x != nil {
+		return x.Candidate
+	}
+	return nil
+}
+
+func (x *ImpactRecordsRequest) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *ImpactRecordsRequest) GetEntity() string {
+	if x != nil {
+		return x.Entity
+	}
+	return ""
+}
+
+func (x *ImpactRecordsRequest) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+type ImpactRecordsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Records       []*RecordImpact        `protobuf:"bytes,1,rep,name=records,proto3" json:"records,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImpactRecordsResponse) Reset() {
+	*x = ImpactRecordsResponse{}
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImpactRecordsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImpactRecordsResponse) ProtoMessage() {}
+
+func (x *ImpactRecordsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImpactRecordsResponse.ProtoReflect.Descriptor instead.
+func (*ImpactRecordsResponse) Descriptor() ([]byte, []int) {
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ImpactRecordsResponse) GetRecords() []*RecordImpact {
+	if x != nil {
+		return x.Records
+	}
+	return nil
+}
+
+// RecordImpact is one record that would be seen otherwise. One that is neither
+// gained nor lost is seen under both.
+type RecordImpact struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Id     string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Gained bool                   `protobuf:"varint,2,opt,name=gained,proto3" json:"gained,omitempty"`
+	Lost   bool                   `protobuf:"varint,3,opt,name=lost,proto3" json:"lost,omitempty"`
+	// Field groups that become shown, hidden or masked on it.
+	Shown  []string `protobuf:"bytes,4,rep,name=shown,proto3" json:"shown,omitempty"`
+	Hidden []string `protobuf:"bytes,5,rep,name=hidden,proto3" json:"hidden,omitempty"`
+	Masked []string `protobuf:"bytes,6,rep,name=masked,proto3" json:"masked,omitempty"`
+	// The destination of the contract holds it: a lost one is given back.
+	Held          bool `protobuf:"varint,7,opt,name=held,proto3" json:"held,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordImpact) Reset() {
+	*x = RecordImpact{}
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordImpact) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordImpact) ProtoMessage() {}
+
+func (x *RecordImpact) ProtoReflect() protoreflect.Message {
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordImpact.ProtoReflect.Descriptor instead.
+func (*RecordImpact) Descriptor() ([]byte, []int) {
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *RecordImpact) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *RecordImpact) GetGained() bool {
+	if x != nil {
+		return x.Gained
+	}
+	return false
+}
+
+func (x *RecordImpact) GetLost() bool {
+	if x != nil {
+		return x.Lost
+	}
+	return false
+}
+
+func (x *RecordImpact) GetShown() []string {
+	if x != nil {
+		return x.Shown
+	}
+	return nil
+}
+
+func (x *RecordImpact) GetHidden() []string {
+	if x != nil {
+		return x.Hidden
+	}
+	return nil
+}
+
+func (x *RecordImpact) GetMasked() []string {
+	if x != nil {
+		return x.Masked
+	}
+	return nil
+}
+
+func (x *RecordImpact) GetHeld() bool {
+	if x != nil {
+		return x.Held
+	}
+	return false
+}
+
 type Progress struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Done  int64                  `protobuf:"varint,1,opt,name=done,proto3" json:"done,omitempty"`
@@ -262,7 +472,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[3]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -274,7 +484,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[3]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -287,7 +497,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{3}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Progress) GetDone() int64 {
@@ -338,7 +548,7 @@ type PersonaImpact struct {
 
 func (x *PersonaImpact) Reset() {
 	*x = PersonaImpact{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[4]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -350,7 +560,7 @@ func (x *PersonaImpact) String() string {
 func (*PersonaImpact) ProtoMessage() {}
 
 func (x *PersonaImpact) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[4]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -363,7 +573,7 @@ func (x *PersonaImpact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PersonaImpact.ProtoReflect.Descriptor instead.
 func (*PersonaImpact) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{4}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *PersonaImpact) GetSubject() string {
@@ -441,7 +651,7 @@ type PermissionImpact struct {
 
 func (x *PermissionImpact) Reset() {
 	*x = PermissionImpact{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[5]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -453,7 +663,7 @@ func (x *PermissionImpact) String() string {
 func (*PermissionImpact) ProtoMessage() {}
 
 func (x *PermissionImpact) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[5]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -466,7 +676,7 @@ func (x *PermissionImpact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PermissionImpact.ProtoReflect.Descriptor instead.
 func (*PermissionImpact) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{5}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *PermissionImpact) GetPermission() string {
@@ -498,7 +708,7 @@ type LimitImpact struct {
 
 func (x *LimitImpact) Reset() {
 	*x = LimitImpact{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[6]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -510,7 +720,7 @@ func (x *LimitImpact) String() string {
 func (*LimitImpact) ProtoMessage() {}
 
 func (x *LimitImpact) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[6]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -523,7 +733,7 @@ func (x *LimitImpact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LimitImpact.ProtoReflect.Descriptor instead.
 func (*LimitImpact) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{6}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *LimitImpact) GetLimit() string {
@@ -580,7 +790,7 @@ type EntityImpact struct {
 
 func (x *EntityImpact) Reset() {
 	*x = EntityImpact{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[7]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -592,7 +802,7 @@ func (x *EntityImpact) String() string {
 func (*EntityImpact) ProtoMessage() {}
 
 func (x *EntityImpact) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[7]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -605,7 +815,7 @@ func (x *EntityImpact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EntityImpact.ProtoReflect.Descriptor instead.
 func (*EntityImpact) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{7}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *EntityImpact) GetEntity() string {
@@ -702,7 +912,8 @@ func (x *EntityImpact) GetGiveBackIds() []string {
 type GroupImpact struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Group string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
-	// Records on which the group becomes shown, hidden, masked.
+	// Records on which the group becomes shown, hidden, masked; one that is not
+	// seen shows none.
 	Gained        int64 `protobuf:"varint,2,opt,name=gained,proto3" json:"gained,omitempty"`
 	Lost          int64 `protobuf:"varint,3,opt,name=lost,proto3" json:"lost,omitempty"`
 	Masked        int64 `protobuf:"varint,4,opt,name=masked,proto3" json:"masked,omitempty"`
@@ -712,7 +923,7 @@ type GroupImpact struct {
 
 func (x *GroupImpact) Reset() {
 	*x = GroupImpact{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[8]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -724,7 +935,7 @@ func (x *GroupImpact) String() string {
 func (*GroupImpact) ProtoMessage() {}
 
 func (x *GroupImpact) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[8]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -737,7 +948,7 @@ func (x *GroupImpact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupImpact.ProtoReflect.Descriptor instead.
 func (*GroupImpact) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{8}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GroupImpact) GetGroup() string {
@@ -780,7 +991,7 @@ type PlaceImpact struct {
 
 func (x *PlaceImpact) Reset() {
 	*x = PlaceImpact{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[9]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -792,7 +1003,7 @@ func (x *PlaceImpact) String() string {
 func (*PlaceImpact) ProtoMessage() {}
 
 func (x *PlaceImpact) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[9]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -805,7 +1016,7 @@ func (x *PlaceImpact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlaceImpact.ProtoReflect.Descriptor instead.
 func (*PlaceImpact) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{9}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PlaceImpact) GetId() string {
@@ -862,7 +1073,7 @@ type ImpactSummary struct {
 
 func (x *ImpactSummary) Reset() {
 	*x = ImpactSummary{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[10]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -874,7 +1085,7 @@ func (x *ImpactSummary) String() string {
 func (*ImpactSummary) ProtoMessage() {}
 
 func (x *ImpactSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[10]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -887,7 +1098,7 @@ func (x *ImpactSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImpactSummary.ProtoReflect.Descriptor instead.
 func (*ImpactSummary) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{10}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ImpactSummary) GetBefore() string {
@@ -986,7 +1197,7 @@ type ImpactReport struct {
 
 func (x *ImpactReport) Reset() {
 	*x = ImpactReport{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[11]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -998,7 +1209,7 @@ func (x *ImpactReport) String() string {
 func (*ImpactReport) ProtoMessage() {}
 
 func (x *ImpactReport) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[11]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1011,7 +1222,7 @@ func (x *ImpactReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImpactReport.ProtoReflect.Descriptor instead.
 func (*ImpactReport) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{11}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ImpactReport) GetSummary() *ImpactSummary {
@@ -1042,7 +1253,7 @@ type PastSubjectRequest struct {
 
 func (x *PastSubjectRequest) Reset() {
 	*x = PastSubjectRequest{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[12]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1054,7 +1265,7 @@ func (x *PastSubjectRequest) String() string {
 func (*PastSubjectRequest) ProtoMessage() {}
 
 func (x *PastSubjectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[12]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1067,7 +1278,7 @@ func (x *PastSubjectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastSubjectRequest.ProtoReflect.Descriptor instead.
 func (*PastSubjectRequest) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{12}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PastSubjectRequest) GetSubject() string {
@@ -1108,7 +1319,7 @@ type PastSubjectResponse struct {
 
 func (x *PastSubjectResponse) Reset() {
 	*x = PastSubjectResponse{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[13]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1120,7 +1331,7 @@ func (x *PastSubjectResponse) String() string {
 func (*PastSubjectResponse) ProtoMessage() {}
 
 func (x *PastSubjectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[13]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1133,7 +1344,7 @@ func (x *PastSubjectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastSubjectResponse.ProtoReflect.Descriptor instead.
 func (*PastSubjectResponse) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{13}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PastSubjectResponse) GetSights() []*PastSight {
@@ -1165,7 +1376,7 @@ type PastSight struct {
 
 func (x *PastSight) Reset() {
 	*x = PastSight{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[14]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1177,7 +1388,7 @@ func (x *PastSight) String() string {
 func (*PastSight) ProtoMessage() {}
 
 func (x *PastSight) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[14]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1190,7 +1401,7 @@ func (x *PastSight) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastSight.ProtoReflect.Descriptor instead.
 func (*PastSight) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{14}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PastSight) GetEntity() string {
@@ -1247,7 +1458,7 @@ type PastRecordRequest struct {
 
 func (x *PastRecordRequest) Reset() {
 	*x = PastRecordRequest{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[15]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1259,7 +1470,7 @@ func (x *PastRecordRequest) String() string {
 func (*PastRecordRequest) ProtoMessage() {}
 
 func (x *PastRecordRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[15]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1272,7 +1483,7 @@ func (x *PastRecordRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastRecordRequest.ProtoReflect.Descriptor instead.
 func (*PastRecordRequest) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{15}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PastRecordRequest) GetEntity() string {
@@ -1309,7 +1520,7 @@ type PastRecordResponse struct {
 
 func (x *PastRecordResponse) Reset() {
 	*x = PastRecordResponse{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[16]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1321,7 +1532,7 @@ func (x *PastRecordResponse) String() string {
 func (*PastRecordResponse) ProtoMessage() {}
 
 func (x *PastRecordResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[16]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1334,7 +1545,7 @@ func (x *PastRecordResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastRecordResponse.ProtoReflect.Descriptor instead.
 func (*PastRecordResponse) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{16}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PastRecordResponse) GetViewers() []*Viewer {
@@ -1379,7 +1590,7 @@ type ReplayRequest struct {
 
 func (x *ReplayRequest) Reset() {
 	*x = ReplayRequest{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[17]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1391,7 +1602,7 @@ func (x *ReplayRequest) String() string {
 func (*ReplayRequest) ProtoMessage() {}
 
 func (x *ReplayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[17]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1404,7 +1615,7 @@ func (x *ReplayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayRequest.ProtoReflect.Descriptor instead.
 func (*ReplayRequest) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{17}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ReplayRequest) GetCandidate() *Candidate {
@@ -1449,7 +1660,7 @@ type ReplayResponse struct {
 
 func (x *ReplayResponse) Reset() {
 	*x = ReplayResponse{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[18]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1461,7 +1672,7 @@ func (x *ReplayResponse) String() string {
 func (*ReplayResponse) ProtoMessage() {}
 
 func (x *ReplayResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[18]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1474,7 +1685,7 @@ func (x *ReplayResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayResponse.ProtoReflect.Descriptor instead.
 func (*ReplayResponse) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{18}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ReplayResponse) GetMessage() isReplayResponse_Message {
@@ -1553,7 +1764,7 @@ type ReplayedDecision struct {
 
 func (x *ReplayedDecision) Reset() {
 	*x = ReplayedDecision{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[19]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1565,7 +1776,7 @@ func (x *ReplayedDecision) String() string {
 func (*ReplayedDecision) ProtoMessage() {}
 
 func (x *ReplayedDecision) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[19]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1578,7 +1789,7 @@ func (x *ReplayedDecision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayedDecision.ProtoReflect.Descriptor instead.
 func (*ReplayedDecision) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{19}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ReplayedDecision) GetId() int64 {
@@ -1655,7 +1866,7 @@ type ReplayBound struct {
 
 func (x *ReplayBound) Reset() {
 	*x = ReplayBound{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[20]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1667,7 +1878,7 @@ func (x *ReplayBound) String() string {
 func (*ReplayBound) ProtoMessage() {}
 
 func (x *ReplayBound) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[20]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1680,7 +1891,7 @@ func (x *ReplayBound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayBound.ProtoReflect.Descriptor instead.
 func (*ReplayBound) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{20}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ReplayBound) GetGained() int64 {
@@ -1752,7 +1963,7 @@ type ReplayedRecord struct {
 
 func (x *ReplayedRecord) Reset() {
 	*x = ReplayedRecord{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[21]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1764,7 +1975,7 @@ func (x *ReplayedRecord) String() string {
 func (*ReplayedRecord) ProtoMessage() {}
 
 func (x *ReplayedRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[21]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1777,7 +1988,7 @@ func (x *ReplayedRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayedRecord.ProtoReflect.Descriptor instead.
 func (*ReplayedRecord) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{21}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ReplayedRecord) GetId() string {
@@ -1891,7 +2102,7 @@ type ReplaySummary struct {
 
 func (x *ReplaySummary) Reset() {
 	*x = ReplaySummary{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[22]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1903,7 +2114,7 @@ func (x *ReplaySummary) String() string {
 func (*ReplaySummary) ProtoMessage() {}
 
 func (x *ReplaySummary) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[22]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1916,7 +2127,7 @@ func (x *ReplaySummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaySummary.ProtoReflect.Descriptor instead.
 func (*ReplaySummary) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{22}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ReplaySummary) GetAfter() string {
@@ -2020,7 +2231,7 @@ type ReplayTally struct {
 
 func (x *ReplayTally) Reset() {
 	*x = ReplayTally{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[23]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2032,7 +2243,7 @@ func (x *ReplayTally) String() string {
 func (*ReplayTally) ProtoMessage() {}
 
 func (x *ReplayTally) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[23]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2045,7 +2256,7 @@ func (x *ReplayTally) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayTally.ProtoReflect.Descriptor instead.
 func (*ReplayTally) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{23}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ReplayTally) GetAction() string {
@@ -2108,7 +2319,7 @@ type ReplayReport struct {
 
 func (x *ReplayReport) Reset() {
 	*x = ReplayReport{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[24]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2120,7 +2331,7 @@ func (x *ReplayReport) String() string {
 func (*ReplayReport) ProtoMessage() {}
 
 func (x *ReplayReport) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[24]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2133,7 +2344,7 @@ func (x *ReplayReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayReport.ProtoReflect.Descriptor instead.
 func (*ReplayReport) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{24}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ReplayReport) GetSummary() *ReplaySummary {
@@ -2167,7 +2378,22 @@ const file_meridian_policy_v1_impact_proto_rawDesc = "" +
 	"\bprogress\x18\x01 \x01(\v2\x1c.meridian.policy.v1.ProgressH\x00R\bprogress\x12=\n" +
 	"\apersona\x18\x02 \x01(\v2!.meridian.policy.v1.PersonaImpactH\x00R\apersona\x12=\n" +
 	"\asummary\x18\x03 \x01(\v2!.meridian.policy.v1.ImpactSummaryH\x00R\asummaryB\t\n" +
-	"\amessage\"N\n" +
+	"\amessage\"\x9d\x01\n" +
+	"\x14ImpactRecordsRequest\x12;\n" +
+	"\tcandidate\x18\x01 \x01(\v2\x1d.meridian.policy.v1.CandidateR\tcandidate\x12\x18\n" +
+	"\asubject\x18\x02 \x01(\tR\asubject\x12\x16\n" +
+	"\x06entity\x18\x03 \x01(\tR\x06entity\x12\x16\n" +
+	"\x06action\x18\x04 \x01(\tR\x06action\"S\n" +
+	"\x15ImpactRecordsResponse\x12:\n" +
+	"\arecords\x18\x01 \x03(\v2 .meridian.policy.v1.RecordImpactR\arecords\"\xa4\x01\n" +
+	"\fRecordImpact\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
+	"\x06gained\x18\x02 \x01(\bR\x06gained\x12\x12\n" +
+	"\x04lost\x18\x03 \x01(\bR\x04lost\x12\x14\n" +
+	"\x05shown\x18\x04 \x03(\tR\x05shown\x12\x16\n" +
+	"\x06hidden\x18\x05 \x03(\tR\x06hidden\x12\x16\n" +
+	"\x06masked\x18\x06 \x03(\tR\x06masked\x12\x12\n" +
+	"\x04held\x18\a \x01(\bR\x04held\"N\n" +
 	"\bProgress\x12\x12\n" +
 	"\x04done\x18\x01 \x01(\x03R\x04done\x12\x14\n" +
 	"\x05total\x18\x02 \x01(\x03R\x05total\x12\x18\n" +
@@ -2338,9 +2564,10 @@ const file_meridian_policy_v1_impact_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"\x8f\x01\n" +
 	"\fReplayReport\x12;\n" +
 	"\asummary\x18\x01 \x01(\v2!.meridian.policy.v1.ReplaySummaryR\asummary\x12B\n" +
-	"\tdecisions\x18\x02 \x03(\v2$.meridian.policy.v1.ReplayedDecisionR\tdecisions2\xf2\x02\n" +
+	"\tdecisions\x18\x02 \x03(\v2$.meridian.policy.v1.ReplayedDecisionR\tdecisions2\xda\x03\n" +
 	"\rImpactService\x12Q\n" +
-	"\x06Impact\x12!.meridian.policy.v1.ImpactRequest\x1a\".meridian.policy.v1.ImpactResponse0\x01\x12^\n" +
+	"\x06Impact\x12!.meridian.policy.v1.ImpactRequest\x1a\".meridian.policy.v1.ImpactResponse0\x01\x12f\n" +
+	"\rImpactRecords\x12(.meridian.policy.v1.ImpactRecordsRequest\x1a).meridian.policy.v1.ImpactRecordsResponse0\x01\x12^\n" +
 	"\vPastSubject\x12&.meridian.policy.v1.PastSubjectRequest\x1a'.meridian.policy.v1.PastSubjectResponse\x12[\n" +
 	"\n" +
 	"PastRecord\x12%.meridian.policy.v1.PastRecordRequest\x1a&.meridian.policy.v1.PastRecordResponse\x12Q\n" +
@@ -2359,95 +2586,102 @@ func file_meridian_policy_v1_impact_proto_rawDescGZIP() []byte {
 	return file_meridian_policy_v1_impact_proto_rawDescData
 }
 
-var file_meridian_policy_v1_impact_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_meridian_policy_v1_impact_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_meridian_policy_v1_impact_proto_goTypes = []any{
 	(*Candidate)(nil),             // 0: meridian.policy.v1.Candidate
 	(*ImpactRequest)(nil),         // 1: meridian.policy.v1.ImpactRequest
 	(*ImpactResponse)(nil),        // 2: meridian.policy.v1.ImpactResponse
-	(*Progress)(nil),              // 3: meridian.policy.v1.Progress
-	(*PersonaImpact)(nil),         // 4: meridian.policy.v1.PersonaImpact
-	(*PermissionImpact)(nil),      // 5: meridian.policy.v1.PermissionImpact
-	(*LimitImpact)(nil),           // 6: meridian.policy.v1.LimitImpact
-	(*EntityImpact)(nil),          // 7: meridian.policy.v1.EntityImpact
-	(*GroupImpact)(nil),           // 8: meridian.policy.v1.GroupImpact
-	(*PlaceImpact)(nil),           // 9: meridian.policy.v1.PlaceImpact
-	(*ImpactSummary)(nil),         // 10: meridian.policy.v1.ImpactSummary
-	(*ImpactReport)(nil),          // 11: meridian.policy.v1.ImpactReport
-	(*PastSubjectRequest)(nil),    // 12: meridian.policy.v1.PastSubjectRequest
-	(*PastSubjectResponse)(nil),   // 13: meridian.policy.v1.PastSubjectResponse
-	(*PastSight)(nil),             // 14: meridian.policy.v1.PastSight
-	(*PastRecordRequest)(nil),     // 15: meridian.policy.v1.PastRecordRequest
-	(*PastRecordResponse)(nil),    // 16: meridian.policy.v1.PastRecordResponse
-	(*ReplayRequest)(nil),         // 17: meridian.policy.v1.ReplayRequest
-	(*ReplayResponse)(nil),        // 18: meridian.policy.v1.ReplayResponse
-	(*ReplayedDecision)(nil),      // 19: meridian.policy.v1.ReplayedDecision
-	(*ReplayBound)(nil),           // 20: meridian.policy.v1.ReplayBound
-	(*ReplayedRecord)(nil),        // 21: meridian.policy.v1.ReplayedRecord
-	(*ReplaySummary)(nil),         // 22: meridian.policy.v1.ReplaySummary
-	(*ReplayTally)(nil),           // 23: meridian.policy.v1.ReplayTally
-	(*ReplayReport)(nil),          // 24: meridian.policy.v1.ReplayReport
-	nil,                           // 25: meridian.policy.v1.PastSight.GroundsEntry
-	nil,                           // 26: meridian.policy.v1.PastSight.TerritoriesEntry
-	nil,                           // 27: meridian.policy.v1.PastSight.SegmentsEntry
-	nil,                           // 28: meridian.policy.v1.ReplayTally.WhyEntry
-	(*Module)(nil),                // 29: meridian.policy.v1.Module
-	(*timestamppb.Timestamp)(nil), // 30: google.protobuf.Timestamp
-	(*Viewer)(nil),                // 31: meridian.policy.v1.Viewer
-	(*Reason)(nil),                // 32: meridian.policy.v1.Reason
+	(*ImpactRecordsRequest)(nil),  // 3: meridian.policy.v1.ImpactRecordsRequest
+	(*ImpactRecordsResponse)(nil), // 4: meridian.policy.v1.ImpactRecordsResponse
+	(*RecordImpact)(nil),          // 5: meridian.policy.v1.RecordImpact
+	(*Progress)(nil),              // 6: meridian.policy.v1.Progress
+	(*PersonaImpact)(nil),         // 7: meridian.policy.v1.PersonaImpact
+	(*PermissionImpact)(nil),      // 8: meridian.policy.v1.PermissionImpact
+	(*LimitImpact)(nil),           // 9: meridian.policy.v1.LimitImpact
+	(*EntityImpact)(nil),          // 10: meridian.policy.v1.EntityImpact
+	(*GroupImpact)(nil),           // 11: meridian.policy.v1.GroupImpact
+	(*PlaceImpact)(nil),           // 12: meridian.policy.v1.PlaceImpact
+	(*ImpactSummary)(nil),         // 13: meridian.policy.v1.ImpactSummary
+	(*ImpactReport)(nil),          // 14: meridian.policy.v1.ImpactReport
+	(*PastSubjectRequest)(nil),    // 15: meridian.policy.v1.PastSubjectRequest
+	(*PastSubjectResponse)(nil),   // 16: meridian.policy.v1.PastSubjectResponse
+	(*PastSight)(nil),             // 17: meridian.policy.v1.PastSight
+	(*PastRecordRequest)(nil),     // 18: meridian.policy.v1.PastRecordRequest
+	(*PastRecordResponse)(nil),    // 19: meridian.policy.v1.PastRecordResponse
+	(*ReplayRequest)(nil),         // 20: meridian.policy.v1.ReplayRequest
+	(*ReplayResponse)(nil),        // 21: meridian.policy.v1.ReplayResponse
+	(*ReplayedDecision)(nil),      // 22: meridian.policy.v1.ReplayedDecision
+	(*ReplayBound)(nil),           // 23: meridian.policy.v1.ReplayBound
+	(*ReplayedRecord)(nil),        // 24: meridian.policy.v1.ReplayedRecord
+	(*ReplaySummary)(nil),         // 25: meridian.policy.v1.ReplaySummary
+	(*ReplayTally)(nil),           // 26: meridian.policy.v1.ReplayTally
+	(*ReplayReport)(nil),          // 27: meridian.policy.v1.ReplayReport
+	nil,                           // 28: meridian.policy.v1.PastSight.GroundsEntry
+	nil,                           // 29: meridian.policy.v1.PastSight.TerritoriesEntry
+	nil,                           // 30: meridian.policy.v1.PastSight.SegmentsEntry
+	nil,                           // 31: meridian.policy.v1.ReplayTally.WhyEntry
+	(*Module)(nil),                // 32: meridian.policy.v1.Module
+	(*timestamppb.Timestamp)(nil), // 33: google.protobuf.Timestamp
+	(*Viewer)(nil),                // 34: meridian.policy.v1.Viewer
+	(*Reason)(nil),                // 35: meridian.policy.v1.Reason
 }
 var file_meridian_policy_v1_impact_proto_depIdxs = []int32{
-	29, // 0: meridian.policy.v1.Candidate.modules:type_name -> meridian.policy.v1.Module
+	32, // 0: meridian.policy.v1.Candidate.modules:type_name -> meridian.policy.v1.Module
 	0,  // 1: meridian.policy.v1.ImpactRequest.candidate:type_name -> meridian.policy.v1.Candidate
-	3,  // 2: meridian.policy.v1.ImpactResponse.progress:type_name -> meridian.policy.v1.Progress
-	4,  // 3: meridian.policy.v1.ImpactResponse.persona:type_name -> meridian.policy.v1.PersonaImpact
-	10, // 4: meridian.policy.v1.ImpactResponse.summary:type_name -> meridian.policy.v1.ImpactSummary
-	7,  // 5: meridian.policy.v1.PersonaImpact.entities:type_name -> meridian.policy.v1.EntityImpact
-	5,  // 6: meridian.policy.v1.PersonaImpact.permissions_gained:type_name -> meridian.policy.v1.PermissionImpact
-	5,  // 7: meridian.policy.v1.PersonaImpact.permissions_lost:type_name -> meridian.policy.v1.PermissionImpact
-	6,  // 8: meridian.policy.v1.PersonaImpact.limits:type_name -> meridian.policy.v1.LimitImpact
-	8,  // 9: meridian.policy.v1.EntityImpact.groups:type_name -> meridian.policy.v1.GroupImpact
-	9,  // 10: meridian.policy.v1.EntityImpact.territories:type_name -> meridian.policy.v1.PlaceImpact
-	9,  // 11: meridian.policy.v1.EntityImpact.segments:type_name -> meridian.policy.v1.PlaceImpact
-	30, // 12: meridian.policy.v1.ImpactSummary.at:type_name -> google.protobuf.Timestamp
-	10, // 13: meridian.policy.v1.ImpactReport.summary:type_name -> meridian.policy.v1.ImpactSummary
-	4,  // 14: meridian.policy.v1.ImpactReport.personas:type_name -> meridian.policy.v1.PersonaImpact
-	30, // 15: meridian.policy.v1.PastSubjectRequest.at:type_name -> google.protobuf.Timestamp
-	14, // 16: meridian.policy.v1.PastSubjectResponse.sights:type_name -> meridian.policy.v1.PastSight
-	25, // 17: meridian.policy.v1.PastSight.grounds:type_name -> meridian.policy.v1.PastSight.GroundsEntry
-	26, // 18: meridian.policy.v1.PastSight.territories:type_name -> meridian.policy.v1.PastSight.TerritoriesEntry
-	27, // 19: meridian.policy.v1.PastSight.segments:type_name -> meridian.policy.v1.PastSight.SegmentsEntry
-	30, // 20: meridian.policy.v1.PastRecordRequest.at:type_name -> google.protobuf.Timestamp
-	31, // 21: meridian.policy.v1.PastRecordResponse.viewers:type_name -> meridian.policy.v1.Viewer
-	0,  // 22: meridian.policy.v1.ReplayRequest.candidate:type_name -> meridian.policy.v1.Candidate
-	30, // 23: meridian.policy.v1.ReplayRequest.since:type_name -> google.protobuf.Timestamp
-	30, // 24: meridian.policy.v1.ReplayRequest.until:type_name -> google.protobuf.Timestamp
-	3,  // 25: meridian.policy.v1.ReplayResponse.progress:type_name -> meridian.policy.v1.Progress
-	19, // 26: meridian.policy.v1.ReplayResponse.decision:type_name -> meridian.policy.v1.ReplayedDecision
-	22, // 27: meridian.policy.v1.ReplayResponse.summary:type_name -> meridian.policy.v1.ReplaySummary
-	30, // 28: meridian.policy.v1.ReplayedDecision.at:type_name -> google.protobuf.Timestamp
-	21, // 29: meridian.policy.v1.ReplayedDecision.records:type_name -> meridian.policy.v1.ReplayedRecord
-	20, // 30: meridian.policy.v1.ReplayedDecision.bound:type_name -> meridian.policy.v1.ReplayBound
-	32, // 31: meridian.policy.v1.ReplayedRecord.opens:type_name -> meridian.policy.v1.Reason
-	32, // 32: meridian.policy.v1.ReplayedRecord.closes:type_name -> meridian.policy.v1.Reason
-	32, // 33: meridian.policy.v1.ReplayedRecord.opened:type_name -> meridian.policy.v1.Reason
-	32, // 34: meridian.policy.v1.ReplayedRecord.closed:type_name -> meridian.policy.v1.Reason
-	23, // 35: meridian.policy.v1.ReplaySummary.actions:type_name -> meridian.policy.v1.ReplayTally
-	28, // 36: meridian.policy.v1.ReplayTally.why:type_name -> meridian.policy.v1.ReplayTally.WhyEntry
-	22, // 37: meridian.policy.v1.ReplayReport.summary:type_name -> meridian.policy.v1.ReplaySummary
-	19, // 38: meridian.policy.v1.ReplayReport.decisions:type_name -> meridian.policy.v1.ReplayedDecision
-	1,  // 39: meridian.policy.v1.ImpactService.Impact:input_type -> meridian.policy.v1.ImpactRequest
-	12, // 40: meridian.policy.v1.ImpactService.PastSubject:input_type -> meridian.policy.v1.PastSubjectRequest
-	15, // 41: meridian.policy.v1.ImpactService.PastRecord:input_type -> meridian.policy.v1.PastRecordRequest
-	17, // 42: meridian.policy.v1.ImpactService.Replay:input_type -> meridian.policy.v1.ReplayRequest
-	2,  // 43: meridian.policy.v1.ImpactService.Impact:output_type -> meridian.policy.v1.ImpactResponse
-	13, // 44: meridian.policy.v1.ImpactService.PastSubject:output_type -> meridian.policy.v1.PastSubjectResponse
-	16, // 45: meridian.policy.v1.ImpactService.PastRecord:output_type -> meridian.policy.v1.PastRecordResponse
-	18, // 46: meridian.policy.v1.ImpactService.Replay:output_type -> meridian.policy.v1.ReplayResponse
-	43, // [43:47] is the sub-list for method output_type
-	39, // [39:43] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	6,  // 2: meridian.policy.v1.ImpactResponse.progress:type_name -> meridian.policy.v1.Progress
+	7,  // 3: meridian.policy.v1.ImpactResponse.persona:type_name -> meridian.policy.v1.PersonaImpact
+	13, // 4: meridian.policy.v1.ImpactResponse.summary:type_name -> meridian.policy.v1.ImpactSummary
+	0,  // 5: meridian.policy.v1.ImpactRecordsRequest.candidate:type_name -> meridian.policy.v1.Candidate
+	5,  // 6: meridian.policy.v1.ImpactRecordsResponse.records:type_name -> meridian.policy.v1.RecordImpact
+	10, // 7: meridian.policy.v1.PersonaImpact.entities:type_name -> meridian.policy.v1.EntityImpact
+	8,  // 8: meridian.policy.v1.PersonaImpact.permissions_gained:type_name -> meridian.policy.v1.PermissionImpact
+	8,  // 9: meridian.policy.v1.PersonaImpact.permissions_lost:type_name -> meridian.policy.v1.PermissionImpact
+	9,  // 10: meridian.policy.v1.PersonaImpact.limits:type_name -> meridian.policy.v1.LimitImpact
+	11, // 11: meridian.policy.v1.EntityImpact.groups:type_name -> meridian.policy.v1.GroupImpact
+	12, // 12: meridian.policy.v1.EntityImpact.territories:type_name -> meridian.policy.v1.PlaceImpact
+	12, // 13: meridian.policy.v1.EntityImpact.segments:type_name -> meridian.policy.v1.PlaceImpact
+	33, // 14: meridian.policy.v1.ImpactSummary.at:type_name -> google.protobuf.Timestamp
+	13, // 15: meridian.policy.v1.ImpactReport.summary:type_name -> meridian.policy.v1.ImpactSummary
+	7,  // 16: meridian.policy.v1.ImpactReport.personas:type_name -> meridian.policy.v1.PersonaImpact
+	33, // 17: meridian.policy.v1.PastSubjectRequest.at:type_name -> google.protobuf.Timestamp
+	17, // 18: meridian.policy.v1.PastSubjectResponse.sights:type_name -> meridian.policy.v1.PastSight
+	28, // 19: meridian.policy.v1.PastSight.grounds:type_name -> meridian.policy.v1.PastSight.GroundsEntry
+	29, // 20: meridian.policy.v1.PastSight.territories:type_name -> meridian.policy.v1.PastSight.TerritoriesEntry
+	30, // 21: meridian.policy.v1.PastSight.segments:type_name -> meridian.policy.v1.PastSight.SegmentsEntry
+	33, // 22: meridian.policy.v1.PastRecordRequest.at:type_name -> google.protobuf.Timestamp
+	34, // 23: meridian.policy.v1.PastRecordResponse.viewers:type_name -> meridian.policy.v1.Viewer
+	0,  // 24: meridian.policy.v1.ReplayRequest.candidate:type_name -> meridian.policy.v1.Candidate
+	33, // 25: meridian.policy.v1.ReplayRequest.since:type_name -> google.protobuf.Timestamp
+	33, // 26: meridian.policy.v1.ReplayRequest.until:type_name -> google.protobuf.Timestamp
+	6,  // 27: meridian.policy.v1.ReplayResponse.progress:type_name -> meridian.policy.v1.Progress
+	22, // 28: meridian.policy.v1.ReplayResponse.decision:type_name -> meridian.policy.v1.ReplayedDecision
+	25, // 29: meridian.policy.v1.ReplayResponse.summary:type_name -> meridian.policy.v1.ReplaySummary
+	33, // 30: meridian.policy.v1.ReplayedDecision.at:type_name -> google.protobuf.Timestamp
+	24, // 31: meridian.policy.v1.ReplayedDecision.records:type_name -> meridian.policy.v1.ReplayedRecord
+	23, // 32: meridian.policy.v1.ReplayedDecision.bound:type_name -> meridian.policy.v1.ReplayBound
+	35, // 33: meridian.policy.v1.ReplayedRecord.opens:type_name -> meridian.policy.v1.Reason
+	35, // 34: meridian.policy.v1.ReplayedRecord.closes:type_name -> meridian.policy.v1.Reason
+	35, // 35: meridian.policy.v1.ReplayedRecord.opened:type_name -> meridian.policy.v1.Reason
+	35, // 36: meridian.policy.v1.ReplayedRecord.closed:type_name -> meridian.policy.v1.Reason
+	26, // 37: meridian.policy.v1.ReplaySummary.actions:type_name -> meridian.policy.v1.ReplayTally
+	31, // 38: meridian.policy.v1.ReplayTally.why:type_name -> meridian.policy.v1.ReplayTally.WhyEntry
+	25, // 39: meridian.policy.v1.ReplayReport.summary:type_name -> meridian.policy.v1.ReplaySummary
+	22, // 40: meridian.policy.v1.ReplayReport.decisions:type_name -> meridian.policy.v1.ReplayedDecision
+	1,  // 41: meridian.policy.v1.ImpactService.Impact:input_type -> meridian.policy.v1.ImpactRequest
+	3,  // 42: meridian.policy.v1.ImpactService.ImpactRecords:input_type -> meridian.policy.v1.ImpactRecordsRequest
+	15, // 43: meridian.policy.v1.ImpactService.PastSubject:input_type -> meridian.policy.v1.PastSubjectRequest
+	18, // 44: meridian.policy.v1.ImpactService.PastRecord:input_type -> meridian.policy.v1.PastRecordRequest
+	20, // 45: meridian.policy.v1.ImpactService.Replay:input_type -> meridian.policy.v1.ReplayRequest
+	2,  // 46: meridian.policy.v1.ImpactService.Impact:output_type -> meridian.policy.v1.ImpactResponse
+	4,  // 47: meridian.policy.v1.ImpactService.ImpactRecords:output_type -> meridian.policy.v1.ImpactRecordsResponse
+	16, // 48: meridian.policy.v1.ImpactService.PastSubject:output_type -> meridian.policy.v1.PastSubjectResponse
+	19, // 49: meridian.policy.v1.ImpactService.PastRecord:output_type -> meridian.policy.v1.PastRecordResponse
+	21, // 50: meridian.policy.v1.ImpactService.Replay:output_type -> meridian.policy.v1.ReplayResponse
+	46, // [46:51] is the sub-list for method output_type
+	41, // [41:46] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_meridian_policy_v1_impact_proto_init() }
@@ -2461,7 +2695,7 @@ func file_meridian_policy_v1_impact_proto_init() {
 		(*ImpactResponse_Persona)(nil),
 		(*ImpactResponse_Summary)(nil),
 	}
-	file_meridian_policy_v1_impact_proto_msgTypes[18].OneofWrappers = []any{
+	file_meridian_policy_v1_impact_proto_msgTypes[21].OneofWrappers = []any{
 		(*ReplayResponse_Progress)(nil),
 		(*ReplayResponse_Decision)(nil),
 		(*ReplayResponse_Summary)(nil),
@@ -2472,7 +2706,7 @@ func file_meridian_policy_v1_impact_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meridian_policy_v1_impact_proto_rawDesc), len(file_meridian_policy_v1_impact_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   29,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -23,10 +23,11 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	ImpactService_Impact_FullMethodName      = "/meridian.policy.v1.ImpactService/Impact"
-	ImpactService_PastSubject_FullMethodName = "/meridian.policy.v1.ImpactService/PastSubject"
-	ImpactService_PastRecord_FullMethodName  = "/meridian.policy.v1.ImpactService/PastRecord"
-	ImpactService_Replay_FullMethodName      = "/meridian.policy.v1.ImpactService/Replay"
+	ImpactService_Impact_FullMethodName        = "/meridian.policy.v1.ImpactService/Impact"
+	ImpactService_ImpactRecords_FullMethodName = "/meridian.policy.v1.ImpactService/ImpactRecords"
+	ImpactService_PastSubject_FullMethodName   = "/meridian.policy.v1.ImpactService/PastSubject"
+	ImpactService_PastRecord_FullMethodName    = "/meridian.policy.v1.ImpactService/PastRecord"
+	ImpactService_Replay_FullMethodName        = "/meridian.policy.v1.ImpactService/Replay"
 )
 
 // ImpactServiceClient is the client API for ImpactService service.
@@ -38,6 +39,10 @@ type ImpactServiceClient interface {
 	// permission policy.impact. A message per subject or contract that would see
 	// something else, messages of progress in between, and a summary at the end.
 	Impact(ctx context.Context, in *ImpactRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ImpactResponse], error)
+	// ImpactRecords tells of every record that one subject or contract would see
+	// otherwise, by id, in no order. It needs the permission policy.impact. When
+	// facts move meanwhile it ends with a conflict.
+	ImpactRecords(ctx context.Context, in *ImpactRecordsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ImpactRecordsResponse], error)
 	// PastSubject says what somebody could see on a past date, PastRecord who
 	// could see a record, and why: by the records, the facts and the bundle of
 	// that date. They need the permission audit.past.
@@ -77,6 +82,25 @@ func (c *impactServiceClient) Impact(ctx context.Context, in *ImpactRequest, opt
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ImpactService_ImpactClient = grpc.ServerStreamingClient[ImpactResponse]
 
+func (c *impactServiceClient) ImpactRecords(ctx context.Context, in *ImpactRecordsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ImpactRecordsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &ImpactService_ServiceDesc.Streams[1], ImpactService_ImpactRecords_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ImpactRecordsRequest, ImpactRecordsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ImpactService_ImpactRecordsClient = grpc.ServerStreamingClient[ImpactRecordsResponse]
+
 func (c *impactServiceClient) PastSubject(ctx context.Context, in *PastSubjectRequest, opts ...grpc.CallOption) (*PastSubjectResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(PastSubjectResponse)
@@ -99,7 +123,7 @@ func (c *impactServiceClient) PastRecord(ctx context.Context, in *PastRecordRequ
 
 func (c *impactServiceClient) Replay(ctx context.Context, in *ReplayRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReplayResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &ImpactService_ServiceDesc.Streams[1], ImpactService_Replay_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &ImpactService_ServiceDesc.Streams[2], ImpactService_Replay_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -125,6 +149,10 @@ type ImpactServiceServer interface {
 	// permission policy.impact. A message per subject or contract that would see
 	// something else, messages of progress in between, and a summary at the end.
 	Impact(*ImpactRequest, grpc.ServerStreamingServer[ImpactResponse]) error
+	// ImpactRecords tells of every record that one subject or contract would see
+	// otherwise, by id, in no order. It needs the permission policy.impact. When
+	// facts move meanwhile it ends with a conflict.
+	ImpactRecords(*ImpactRecordsRequest, grpc.ServerStreamingServer[ImpactRecordsResponse]) error
 	// PastSubject says what somebody could see on a past date, PastRecord who
 	// could see a record, and why: by the records, the facts and the bundle of
 	// that date. They need the permission audit.past.
@@ -147,6 +175,9 @@ type UnimplementedImpactServiceServer struct{}
 
 func (UnimplementedImpactServiceServer) Impact(*ImpactRequest, grpc.ServerStreamingServer[ImpactResponse]) error {
 	return status.Error(codes.Unimplemented, "method Impact not implemented")
+}
+func (UnimplementedImpactServiceServer) ImpactRecords(*ImpactRecordsRequest, grpc.ServerStreamingServer[ImpactRecordsResponse]) error {
+	return status.Error(codes.Unimplemented, "method ImpactRecords not implemented")
 }
 func (UnimplementedImpactServiceServer) PastSubject(context.Context, *PastSubjectRequest) (*PastSubjectResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PastSubject not implemented")
@@ -188,6 +219,17 @@ func _ImpactService_Impact_Handler(srv interface{}, stream grpc.ServerStream) er
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ImpactService_ImpactServer = grpc.ServerStreamingServer[ImpactResponse]
+
+func _ImpactService_ImpactRecords_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ImpactRecordsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ImpactServiceServer).ImpactRecords(m, &grpc.GenericServerStream[ImpactRecordsRequest, ImpactRecordsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ImpactService_ImpactRecordsServer = grpc.ServerStreamingServer[ImpactRecordsResponse]
 
 func _ImpactService_PastSubject_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(PastSubjectRequest)
@@ -256,6 +298,11 @@ var ImpactService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Impact",
 			Handler:       _ImpactService_Impact_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ImpactRecords",
+			Handler:       _ImpactService_ImpactRecords_Handler,
 			ServerStreams: true,
 		},
 		{

@@ -38,6 +38,9 @@ const (
 const (
 	// ImpactServiceImpactProcedure is the fully-qualified name of the ImpactService's Impact RPC.
 	ImpactServiceImpactProcedure = "/meridian.policy.v1.ImpactService/Impact"
+	// ImpactServiceImpactRecordsProcedure is the fully-qualified name of the ImpactService's
+	// ImpactRecords RPC.
+	ImpactServiceImpactRecordsProcedure = "/meridian.policy.v1.ImpactService/ImpactRecords"
 	// ImpactServicePastSubjectProcedure is the fully-qualified name of the ImpactService's PastSubject
 	// RPC.
 	ImpactServicePastSubjectProcedure = "/meridian.policy.v1.ImpactService/PastSubject"
@@ -55,6 +58,10 @@ type ImpactServiceClient interface {
 	// permission policy.impact. A message per subject or contract that would see
 	// something else, messages of progress in between, and a summary at the end.
 	Impact(context.Context, *v1.ImpactRequest) (*connect.ServerStreamForClient[v1.ImpactResponse], error)
+	// ImpactRecords tells of every record that one subject or contract would see
+	// otherwise, by id, in no order. It needs the permission policy.impact. When
+	// facts move meanwhile it ends with a conflict.
+	ImpactRecords(context.Context, *v1.ImpactRecordsRequest) (*connect.ServerStreamForClient[v1.ImpactRecordsResponse], error)
 	// PastSubject says what somebody could see on a past date, PastRecord who
 	// could see a record, and why: by the records, the facts and the bundle of
 	// that date. They need the permission audit.past.
@@ -84,6 +91,12 @@ func NewImpactServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithSchema(impactServiceMethods.ByName("Impact")),
 			connect.WithClientOptions(opts...),
 		),
+		impactRecords: connect.NewClient[v1.ImpactRecordsRequest, v1.ImpactRecordsResponse](
+			httpClient,
+			baseURL+ImpactServiceImpactRecordsProcedure,
+			connect.WithSchema(impactServiceMethods.ByName("ImpactRecords")),
+			connect.WithClientOptions(opts...),
+		),
 		pastSubject: connect.NewClient[v1.PastSubjectRequest, v1.PastSubjectResponse](
 			httpClient,
 			baseURL+ImpactServicePastSubjectProcedure,
@@ -107,15 +120,21 @@ func NewImpactServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 
 // impactServiceClient implements ImpactServiceClient.
 type impactServiceClient struct {
-	impact      *connect.Client[v1.ImpactRequest, v1.ImpactResponse]
-	pastSubject *connect.Client[v1.PastSubjectRequest, v1.PastSubjectResponse]
-	pastRecord  *connect.Client[v1.PastRecordRequest, v1.PastRecordResponse]
-	replay      *connect.Client[v1.ReplayRequest, v1.ReplayResponse]
+	impact        *connect.Client[v1.ImpactRequest, v1.ImpactResponse]
+	impactRecords *connect.Client[v1.ImpactRecordsRequest, v1.ImpactRecordsResponse]
+	pastSubject   *connect.Client[v1.PastSubjectRequest, v1.PastSubjectResponse]
+	pastRecord    *connect.Client[v1.PastRecordRequest, v1.PastRecordResponse]
+	replay        *connect.Client[v1.ReplayRequest, v1.ReplayResponse]
 }
 
 // Impact calls meridian.policy.v1.ImpactService.Impact.
 func (c *impactServiceClient) Impact(ctx context.Context, req *v1.ImpactRequest) (*connect.ServerStreamForClient[v1.ImpactResponse], error) {
 	return c.impact.CallServerStream(ctx, connect.NewRequest(req))
+}
+
+// ImpactRecords calls meridian.policy.v1.ImpactService.ImpactRecords.
+func (c *impactServiceClient) ImpactRecords(ctx context.Context, req *v1.ImpactRecordsRequest) (*connect.ServerStreamForClient[v1.ImpactRecordsResponse], error) {
+	return c.impactRecords.CallServerStream(ctx, connect.NewRequest(req))
 }
 
 // PastSubject calls meridian.policy.v1.ImpactService.PastSubject.
@@ -148,6 +167,10 @@ type ImpactServiceHandler interface {
 	// permission policy.impact. A message per subject or contract that would see
 	// something else, messages of progress in between, and a summary at the end.
 	Impact(context.Context, *v1.ImpactRequest, *connect.ServerStream[v1.ImpactResponse]) error
+	// ImpactRecords tells of every record that one subject or contract would see
+	// otherwise, by id, in no order. It needs the permission policy.impact. When
+	// facts move meanwhile it ends with a conflict.
+	ImpactRecords(context.Context, *v1.ImpactRecordsRequest, *connect.ServerStream[v1.ImpactRecordsResponse]) error
 	// PastSubject says what somebody could see on a past date, PastRecord who
 	// could see a record, and why: by the records, the facts and the bundle of
 	// that date. They need the permission audit.past.
@@ -173,6 +196,12 @@ func NewImpactServiceHandler(svc ImpactServiceHandler, opts ...connect.HandlerOp
 		connect.WithSchema(impactServiceMethods.ByName("Impact")),
 		connect.WithHandlerOptions(opts...),
 	)
+	impactServiceImpactRecordsHandler := connect.NewServerStreamHandlerSimple(
+		ImpactServiceImpactRecordsProcedure,
+		svc.ImpactRecords,
+		connect.WithSchema(impactServiceMethods.ByName("ImpactRecords")),
+		connect.WithHandlerOptions(opts...),
+	)
 	impactServicePastSubjectHandler := connect.NewUnaryHandlerSimple(
 		ImpactServicePastSubjectProcedure,
 		svc.PastSubject,
@@ -195,6 +224,8 @@ func NewImpactServiceHandler(svc ImpactServiceHandler, opts ...connect.HandlerOp
 		switch r.URL.Path {
 		case ImpactServiceImpactProcedure:
 			impactServiceImpactHandler.ServeHTTP(w, r)
+		case ImpactServiceImpactRecordsProcedure:
+			impactServiceImpactRecordsHandler.ServeHTTP(w, r)
 		case ImpactServicePastSubjectProcedure:
 			impactServicePastSubjectHandler.ServeHTTP(w, r)
 		case ImpactServicePastRecordProcedure:
@@ -212,6 +243,10 @@ type UnimplementedImpactServiceHandler struct{}
 
 func (UnimplementedImpactServiceHandler) Impact(context.Context, *v1.ImpactRequest, *connect.ServerStream[v1.ImpactResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("meridian.policy.v1.ImpactService.Impact is not implemented"))
+}
+
+func (UnimplementedImpactServiceHandler) ImpactRecords(context.Context, *v1.ImpactRecordsRequest, *connect.ServerStream[v1.ImpactRecordsResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("meridian.policy.v1.ImpactService.ImpactRecords is not implemented"))
 }
 
 func (UnimplementedImpactServiceHandler) PastSubject(context.Context, *v1.PastSubjectRequest) (*v1.PastSubjectResponse, error) {
