@@ -148,8 +148,12 @@ type policyShadowCmd struct {
 
 // Help shows the verbs at work.
 func (policyShadowCmd) Help() string {
-	return `A shadow decides live reads a second time, in the background, under a bundle that is kept: a proposal's, or an earlier
-one. It never delays or fails a read; what it cannot keep up with is dropped and counted. Records are told as ids and counts.
+	return `A shadow decides live requests a second time, in the background, under a bundle that is kept: a proposal's, or an earlier
+one. It never delays or fails one; what it cannot keep up with is dropped and counted. Records are told as ids and counts.
+
+Every way of reading is compared: get, list, search, count, aggregate, watch, history and export; of counts and totals the
+records gained and lost underneath are told, not the numbers. Of writes and judgements it is compared who may do them.
+At the end of a line stand the grounds of the rules that differ, and on how many of the records that were looked into.
 
   meridian policy shadow 3f2a91c0 --as officer.a@amer
   meridian policy shadow status --as officer.a@amer
@@ -213,11 +217,21 @@ func (r remote) shadow(out output, w *policyv1.Shadow) error {
 		state = "ended " + w.GetStopped().AsTime().Format("2006-01-02 15:04:05")
 	}
 	fmt.Fprintf(out.Stdout, "shadow of bundle %.12s, since %s, %s\n", w.GetDigest(), w.GetStarted().AsTime().Format("2006-01-02 15:04:05"), state)
-	t := table{headings: []string{"SUBJECT", "ACTION", "ENTITY", "READS", "DIFFER", "GAINED", "LOST", "GROUPS", "FAILED", "DROPPED"}}
+	t := table{headings: []string{"SUBJECT", "ACTION", "ENTITY", "COMPARED", "DIFFER", "GAINED", "LOST", "GROUPS", "REFUSED", "OPEN", "FAILED", "DROPPED", "GROUNDS"}}
 	for _, d := range w.GetDifferences() {
 		t.add(d.GetSubject(), d.GetAction(), d.GetEntity(), fmt.Sprint(d.GetReads()), fmt.Sprint(d.GetDiffered()), fmt.Sprint(d.GetGained()),
-			fmt.Sprint(d.GetLost()), fmt.Sprint(d.GetGroups()), fmt.Sprint(d.GetFailed()), fmt.Sprint(d.GetDropped()))
+			fmt.Sprint(d.GetLost()), fmt.Sprint(d.GetGroups()), fmt.Sprint(d.GetRefused()), fmt.Sprint(d.GetOpen()), fmt.Sprint(d.GetFailed()), fmt.Sprint(d.GetDropped()),
+			shadowGrounds(d.GetGrounds()))
 	}
-	t.print(out.Stdout, "no reads were compared yet")
+	t.print(out.Stdout, "nothing was compared yet")
 	return nil
+}
+
+// shadowGrounds says which grounds differ, and on how many records.
+func shadowGrounds(gs []*policyv1.ShadowGround) string {
+	said := make([]string, len(gs))
+	for i, g := range gs {
+		said[i] = fmt.Sprintf("%s %s %d", g.GetGround(), g.GetChange(), g.GetRecords())
+	}
+	return strings.Join(said, ", ")
 }

@@ -33,6 +33,7 @@ func (d *Door) Aggregate(ctx context.Context, c crm.Caller, r AggregateRequest) 
 	if err != nil {
 		return aggregation, nil, false, err
 	}
+	d.shade.see(a, "aggregate", def, read, answered{aggregation: &aggregation})
 	decision := a.decision("aggregate", def.Entity)
 	n := int64(len(tallies))
 	decision.Found = &n

@@ -125,9 +125,18 @@ func (e *engines) forget() {
 	}
 }
 
-// compile makes the engine of a kept bundle. What was changed behind the
-// store's back has another digest and is refused.
+// compile makes the engine of a kept bundle, whose alarms are told.
 func (e *engines) compile(ctx context.Context, digest string) (*policy.Engine, error) {
+	engine, err := e.make(ctx, digest)
+	if err == nil {
+		e.watch(engine)
+	}
+	return engine, err
+}
+
+// make makes the engine of a kept bundle. What was changed behind the store's
+// back has another digest and is refused.
+func (e *engines) make(ctx context.Context, digest string) (*policy.Engine, error) {
 	kept, known, err := e.store.Bundle(ctx, digest)
 	if err != nil {
 		return nil, err
@@ -142,11 +151,7 @@ func (e *engines) compile(ctx context.Context, digest string) (*policy.Engine, e
 	if b.Digest() != digest {
 		return nil, fmt.Errorf("the files kept as bundle %s are of digest %s", digest, b.Digest())
 	}
-	engine, err := policy.New(ctx, b, e.store.Definitions()...)
-	if err == nil {
-		e.watch(engine)
-	}
-	return engine, err
+	return policy.New(ctx, b, e.store.Definitions()...)
 }
 
 // watch has an engine's alarms logged, each once, and all faults counted.

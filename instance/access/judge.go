@@ -20,7 +20,7 @@ func (d *Door) Judge(ctx context.Context, c crm.Caller, g crm.Grant) (crm.Grant,
 		return crm.Grant{}, crm.FieldErrorf("record", "%s", err.Error())
 	}
 	var given crm.Grant
-	_, err = d.under(ctx, c, func(ctx context.Context, a asking) (int64, error) {
+	a, err := d.under(ctx, c, func(ctx context.Context, a asking) (int64, error) {
 		p := &plan{Door: d, asking: a, def: def}
 		rec, err := p.judgeable(ctx, g)
 		if err != nil {
@@ -39,6 +39,10 @@ func (d *Door) Judge(ctx context.Context, c crm.Caller, g crm.Grant) (crm.Grant,
 		if err := d.refused(ctx, c, string(g.Kind), g.Entity, g.Record); err != nil {
 			return given, err
 		}
+		d.shade.wrote(a, def, store.Decision{Action: string(g.Kind), Refused: []crm.RecordID{g.Record}})
+	}
+	if err == nil {
+		d.shade.wrote(a, def, store.Decision{Action: string(g.Kind), Allowed: true, Records: []crm.RecordID{g.Record}, Facts: []string{given.ID}})
 	}
 	return given, err
 }

@@ -82,9 +82,9 @@ func (d *Door) decided(ctx context.Context, c crm.Caller, action string, def crm
 	if err != nil {
 		return store.Page{}, decision, err
 	}
-	d.shade.see(a, action, def, read)
 	decision = a.decision(action, def.Entity)
 	decision.Records, decision.Versions = pointers(page.Records)
+	d.shade.see(a, action, def, read, answered{ids: decision.Records})
 	return page, decision, nil
 }
 
@@ -98,18 +98,19 @@ func (d *Door) Count(ctx context.Context, c crm.Caller, entity, filter string) (
 	if err != nil {
 		return 0, err
 	}
+	read := store.Read{Entity: def.Entity, Where: where}
 	var n int64
 	a, err := d.under(ctx, c, func(ctx context.Context, a asking) (stamp int64, err error) {
-		f, err := a.filter(ctx, crm.ActionRead, def)
-		if err != nil {
+		if read.Filter, err = a.filter(ctx, crm.ActionRead, def); err != nil {
 			return 0, err
 		}
-		n, stamp, err = d.store.Count(ctx, store.Read{Entity: def.Entity, Filter: f, Where: where})
+		n, stamp, err = d.store.Count(ctx, read)
 		return stamp, err
 	})
 	if err != nil {
 		return 0, err
 	}
+	d.shade.see(a, "count", def, read, answered{})
 	decision := a.decision("count", def.Entity)
 	decision.Found = &n
 	return n, d.journal.add(ctx, decision)
@@ -136,11 +137,11 @@ func (d *Door) Get(ctx context.Context, c crm.Caller, entity string, ids []crm.R
 	if err != nil {
 		return nil, err
 	}
-	d.shade.see(a, "get", def, read)
 	results := make([]Result, len(ids))
 	found := byID(page.Records)
 	decision := a.decision("get", def.Entity)
 	decision.Records, decision.Versions = pointers(page.Records)
+	d.shade.see(a, "get", def, read, answered{ids: decision.Records})
 	for i, id := range ids {
 		rec, ok := found[id]
 		if !ok {
@@ -165,18 +166,19 @@ func (d *Door) Visible(ctx context.Context, c crm.Caller, entity, filter string)
 	if err != nil {
 		return nil, 0, err
 	}
+	read := store.Read{Entity: def.Entity, Where: where}
 	var ids []crm.RecordID
 	a, err := d.under(ctx, c, func(ctx context.Context, a asking) (stamp int64, err error) {
-		f, err := a.filter(ctx, crm.ActionRead, def)
-		if err != nil {
+		if read.Filter, err = a.filter(ctx, crm.ActionRead, def); err != nil {
 			return 0, err
 		}
-		ids, stamp, err = d.store.VisibleIDs(ctx, store.Read{Entity: def.Entity, Filter: f, Where: where})
+		ids, stamp, err = d.store.VisibleIDs(ctx, read)
 		return stamp, err
 	})
 	if err != nil {
 		return nil, 0, err
 	}
+	d.shade.see(a, "watch", def, read, answered{})
 	// Ids without values: the watcher's reads log what it is shown.
 	n := int64(len(ids))
 	decision := a.decision("watch", def.Entity)
@@ -198,14 +200,13 @@ func (d *Door) History(ctx context.Context, c crm.Caller, entity string, id crm.
 	case limit == 0:
 		limit = defaultLimit
 	}
+	read := store.Read{Entity: def.Entity, IDs: []crm.RecordID{id}}
 	var versions []crm.Version
 	hidden := false
 	a, err := d.under(ctx, c, func(ctx context.Context, a asking) (stamp int64, err error) {
-		f, err := a.filter(ctx, crm.ActionRead, def)
-		if err != nil {
+		if read.Filter, err = a.filter(ctx, crm.ActionRead, def); err != nil {
 			return 0, err
 		}
-		read := store.Read{Entity: def.Entity, Filter: f, IDs: []crm.RecordID{id}}
 		versions, stamp, err = d.store.History(ctx, read, min(limit, maxLimit), before)
 		hidden = len(versions) == 0
 		if hidden && before > 0 && err == nil { // or there are none before that version
@@ -218,6 +219,7 @@ func (d *Door) History(ctx context.Context, c crm.Caller, entity string, id crm.
 	if err != nil {
 		return nil, err
 	}
+	d.shade.see(a, "history", def, read, answered{limit: min(limit, maxLimit), before: before})
 	decision := a.decision("history", def.Entity)
 	if hidden {
 		decision.Allowed, decision.Refused = false, []crm.RecordID{id}

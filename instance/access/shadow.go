@@ -2,7 +2,8 @@ package access
 
 import (
 	"context"
-	"slices"
+	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,27 +14,49 @@ import (
 )
 
 const (
-	shadowQueued = 256             // reads that wait to be compared; more are dropped and counted
-	shadowEvery  = time.Second     // how late a replica notices a shadow, and writes what it found
-	shadowAtMost = 5 * time.Second // for one read
+	shadowQueued  = 256             // requests that wait to be compared; more are dropped and counted
+	shadowEvery   = time.Second     // how late a replica notices a shadow, and writes what it found
+	shadowAtMost  = 5 * time.Second // for one request
+	shadowCompile = 30 * time.Second
+	shadowAgainIn = time.Minute // after a bundle that could not be compiled
 )
 
-// shade tries another bundle on reads that were answered. It never delays or
-// fails one: what does not fit into its queue is dropped, and counted.
+// shade tries another bundle on requests that were answered. It never delays or
+// fails one: what does not fit into its queue is dropped, and counted. One
+// request is compared at a time, and for as long as that took the database is
+// left alone.
 type shade struct {
-	runs  atomic.Pointer[store.Shadow]
+	runs  atomic.Pointer[running]
 	queue chan glimpse
 
 	mu    sync.Mutex
 	found map[shaded]*store.ShadowDifference
 }
 
-// glimpse is one read as it was answered.
+// running is a shadow as this replica tries it. Its engine is nobody else's:
+// what it cannot answer is no alarm, and no request waits for it.
+type running struct {
+	store.Shadow
+	engine *policy.Engine // nil while it could not be compiled
+	again  time.Time      // when that is tried again
+}
+
+// glimpse is one request as it was answered.
 type glimpse struct {
 	shaded
-	subject crm.Subject
-	def     crm.Definition
-	read    store.Read // with the filter in force
+	asking
+	def  crm.Definition
+	read store.Read // with the filter in force
+	told answered
+}
+
+// answered is what a request was told, as far as a comparison needs it.
+type answered struct {
+	ids         []crm.RecordID   // of a page: its records
+	aggregation *crm.Aggregation // of a total: what it asks for
+	limit       int              // of a history
+	before      int64            // of a history
+	writes      []store.Decision // of a write
 }
 
 // shaded is whom and what differences are summed up by.
@@ -46,12 +69,12 @@ func newShade() *shade {
 	return &shade{queue: make(chan glimpse, shadowQueued), found: map[shaded]*store.ShadowDifference{}}
 }
 
-// see notes an answered read, if a shadow runs.
-func (s *shade) see(a asking, action string, def crm.Definition, read store.Read) {
-	if s.runs.Load() == nil {
+// see notes an answered request, if a shadow runs.
+func (s *shade) see(a asking, action string, def crm.Definition, read store.Read, told answered) {
+	if !s.on() {
 		return
 	}
-	g := glimpse{shaded{a.subject.ID, action, def.Entity}, a.subject, def, read}
+	g := glimpse{shaded{a.subject.ID, action, def.Entity}, a, def, read, told}
 	select {
 	case s.queue <- g:
 	default:
@@ -59,21 +82,33 @@ func (s *shade) see(a asking, action string, def crm.Definition, read store.Read
 	}
 }
 
+// wrote notes an answered write or judgement by its lines of the decision log.
+func (s *shade) wrote(a asking, def crm.Definition, lines ...store.Decision) {
+	if len(lines) > 0 && a.engine != nil && tryable(lines[0].Action) {
+		s.see(a, lines[0].Action, def, store.Read{}, answered{writes: lines})
+	}
+}
+
+func (s *shade) on() bool { return s.runs.Load() != nil }
+
 func (s *shade) add(of shaded, change func(*store.ShadowDifference)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d, ok := s.found[of]
 	if !ok {
-		d = &store.ShadowDifference{Subject: of.subject, Action: of.action, Entity: of.entity}
+		d = &store.ShadowDifference{Subject: of.subject, Action: of.action, Entity: of.entity, Grounds: map[store.ShadowGround]int64{}}
 		s.found[of] = d
 	}
 	change(d)
 }
 
-// Shade compares reads with what the shadow would answer until ctx ends.
+// Shade compares requests with what the shadow would answer until ctx ends.
 func (d *Door) Shade(ctx context.Context) error {
 	tick := time.NewTicker(shadowEvery)
 	defer tick.Stop()
+	resting := time.NewTimer(0)
+	defer resting.Stop()
+	queue := (chan glimpse)(nil) // nothing is taken while it rests
 	for {
 		select {
 		case <-ctx.Done():
@@ -82,9 +117,14 @@ func (d *Door) Shade(ctx context.Context) error {
 			if err := d.turnShade(ctx); err != nil && ctx.Err() == nil {
 				d.log.WarnContext(ctx, "shadow: trying again", "error", err)
 			}
-		case g := <-d.shade.queue:
+		case <-resting.C:
+			queue = d.shade.queue
+		case g := <-queue:
 			if w := d.shade.runs.Load(); w != nil {
+				began := time.Now()
 				d.compare(ctx, w, g)
+				queue = nil
+				resting.Reset(time.Since(began))
 			}
 		}
 	}
@@ -93,18 +133,8 @@ func (d *Door) Shade(ctx context.Context) error {
 // turnShade writes what was found, and looks whether a shadow runs.
 func (d *Door) turnShade(ctx context.Context) error {
 	before := d.shade.runs.Load()
-	d.shade.mu.Lock()
-	found := d.shade.found
-	d.shade.found = map[shaded]*store.ShadowDifference{}
-	d.shade.mu.Unlock()
-	if before != nil && len(found) > 0 {
-		var list []store.ShadowDifference
-		for _, f := range found {
-			list = append(list, *f)
-		}
-		if err := d.store.AddShadowDifferences(ctx, before.ID, list); err != nil {
-			return err
-		}
+	if err := d.keepFound(ctx, before); err != nil {
+		return err
 	}
 	now, known, err := d.store.Shadow(ctx)
 	switch {
@@ -112,104 +142,63 @@ func (d *Door) turnShade(ctx context.Context) error {
 		return err
 	case !known || now.StoppedAt != nil:
 		d.shade.runs.Store(nil)
-	case before == nil || before.ID != now.ID:
-		d.shade.runs.Store(&now)
+		return nil
+	case before != nil && before.ID == now.ID && (before.engine != nil || time.Now().Before(before.again)):
+		return nil
 	}
-	return nil
+	// Requests are noted while it compiles.
+	d.shade.runs.CompareAndSwap(before, &running{Shadow: now})
+	compiling, cancel := context.WithTimeout(ctx, shadowCompile)
+	defer cancel()
+	w := &running{Shadow: now, again: time.Now().Add(shadowAgainIn)}
+	w.engine, err = d.engines.make(compiling, now.Digest)
+	d.shade.runs.Store(w)
+	return err
 }
 
-// compare reads again under both bundles.
-func (d *Door) compare(ctx context.Context, w *store.Shadow, g glimpse) {
+// keepFound writes what was found of the shadow that ran.
+func (d *Door) keepFound(ctx context.Context, ran *running) error {
+	d.shade.mu.Lock()
+	found := d.shade.found
+	d.shade.found = map[shaded]*store.ShadowDifference{}
+	d.shade.mu.Unlock()
+	if ran == nil || len(found) == 0 {
+		return nil
+	}
+	var list []store.ShadowDifference
+	for _, f := range found {
+		list = append(list, *f)
+	}
+	err := d.store.AddShadowDifferences(ctx, ran.ID, list)
+	if err != nil { // they wait again
+		for of, f := range found {
+			d.shade.add(of, func(all *store.ShadowDifference) { plus(all, *f) })
+		}
+	}
+	return err
+}
+
+// compare adds up how the shadow would have answered otherwise. Whatever
+// happens to it stays here.
+func (d *Door) compare(ctx context.Context, w *running, g glimpse) {
 	ctx, cancel := context.WithTimeout(ctx, shadowAtMost)
 	defer cancel()
-	found, err := d.differs(ctx, w, g)
-	d.shade.add(g.shaded, func(sum *store.ShadowDifference) {
-		sum.Reads++
-		if err != nil {
-			sum.Failed++
-			return
-		}
-		if found.Gained+found.Lost+found.Groups > 0 {
-			sum.Differed++
-		}
-		sum.Gained, sum.Lost, sum.Groups = sum.Gained+found.Gained, sum.Lost+found.Lost, sum.Groups+found.Groups
-		for _, id := range found.Sample {
-			if len(sum.Sample) < maxProblems && !slices.Contains(sum.Sample, id) {
-				sum.Sample = append(sum.Sample, id)
+	sum := store.ShadowDifference{Reads: 1, Grounds: map[store.ShadowGround]int64{}}
+	err := func() (err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("panic: %v", p)
 			}
+		}()
+		if w.engine == nil {
+			return errors.New("the bundle could not be compiled")
 		}
-	})
-}
-
-func (d *Door) differs(ctx context.Context, w *store.Shadow, g glimpse) (found store.ShadowDifference, err error) {
-	engine, err := d.EngineOf(ctx, w.Digest)
+		return d.differs(ctx, w.engine, g, &sum)
+	}()
 	if err != nil {
-		return found, err
+		sum = store.ShadowDifference{Reads: 1, Failed: 1}
 	}
-	other, err := engine.Filter(ctx, g.subject, crm.ActionRead, g.def.Entity, g.def.Groups())
-	if err != nil || other.Same(g.read.Filter) {
-		return found, err
-	}
-	// What one of the two would answer, and the other then says to these records:
-	// pages end elsewhere, records do not.
-	shown, err := d.glance(ctx, g, g.read.Filter)
-	if err != nil {
-		return found, err
-	}
-	under, err := d.glance(ctx, g, other)
-	if err != nil {
-		return found, err
-	}
-	ids := slices.Collect(func(yield func(crm.RecordID) bool) {
-		for _, m := range []map[crm.RecordID]crm.Record{shown, under} {
-			for id := range m {
-				if !yield(id) {
-					return
-				}
-			}
-		}
-	})
-	slices.Sort(ids)
-	ids = slices.Compact(ids)
-	for i, f := range []policy.Filter{g.read.Filter, other} {
-		page, err := d.store.Get(ctx, store.Read{Entity: g.def.Entity, Filter: f, IDs: ids})
-		if err != nil {
-			return found, err
-		}
-		if i == 0 {
-			shown = byID(page.Records)
-		} else {
-			under = byID(page.Records)
-		}
-	}
-	for _, id := range ids {
-		a, now := shown[id]
-		b, then := under[id]
-		switch {
-		case now && !then:
-			found.Lost++
-		case then && !now:
-			found.Gained++
-		case now && (!slices.Equal(a.Withheld, b.Withheld) || !slices.Equal(a.Masked, b.Masked)):
-			found.Groups++
-		default:
-			continue
-		}
-		found.Sample = append(found.Sample, id)
-	}
-	return found, nil
-}
-
-// glance answers a read again under a filter.
-func (d *Door) glance(ctx context.Context, g glimpse, f policy.Filter) (map[crm.RecordID]crm.Record, error) {
-	read := g.read
-	read.Filter = f
-	if g.action == "get" {
-		page, err := d.store.Get(ctx, read)
-		return byID(page.Records), err
-	}
-	page, err := d.store.List(ctx, read)
-	return byID(page.Records), err
+	d.shade.add(g.shaded, func(all *store.ShadowDifference) { plus(all, sum) })
 }
 
 // StartShadow tries a kept bundle, such as a proposal's, on live reads.

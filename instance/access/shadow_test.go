@@ -2,6 +2,7 @@ package access_test
 
 import (
 	"context"
+	"strconv"
 	"testing"
 
 	"meridian/instance/access"
@@ -113,6 +114,12 @@ func TestShadowNeverDelays(t *testing.T) {
 	for range 400 { // more than the queue holds, and nobody takes from it
 		read()
 	}
+	for range 3 {
+		if n, err := o.door.Count(t.Context(), caller("rep.west@amer"), "account", ""); err != nil || n != 1 {
+			t.Fatal(n, err)
+		}
+		rec = o.ok(o.update("rep.west@amer", rec, "name", "Nobody waits "+strconv.FormatInt(rec.Version, 10)))
+	}
 	ctx, stop = context.WithCancel(t.Context())
 	go func() { ended <- o.door.Shade(ctx) }()
 	o.until(func() bool {
@@ -120,7 +127,13 @@ func TestShadowNeverDelays(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return ds[0].Dropped >= 144 && ds[0].Reads >= 256
+		dropped := map[string]int64{}
+		compared := int64(0)
+		for _, d := range ds {
+			dropped[d.Action] += d.Dropped
+			compared += d.Reads
+		}
+		return dropped["get"] >= 144 && compared >= 256 && dropped["count"] == 3 && dropped["update"] == 3
 	})
 	stop()
 	if err := <-ended; err != nil {

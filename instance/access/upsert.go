@@ -27,8 +27,9 @@ func (d *Door) Upsert(ctx context.Context, c crm.Caller, r UpsertRequest) ([]Ups
 		return nil, err
 	}
 	var outcomes []UpsertOutcome
-	_, err = d.insisting(ctx, c, func(ctx context.Context, a asking) (int64, error) {
-		u := &upsert{plan: plan{Door: d, writing: writing{verb: "upsert"}, asking: a, def: def}, request: r}
+	var u *upsert
+	a, err := d.insisting(ctx, c, func(ctx context.Context, a asking) (int64, error) {
+		u = &upsert{plan: plan{Door: d, writing: writing{verb: "upsert"}, asking: a, def: def}, request: r}
 		if err := u.prepare(ctx); err != nil {
 			return 0, err
 		}
@@ -40,6 +41,9 @@ func (d *Door) Upsert(ctx context.Context, c crm.Caller, r UpsertRequest) ([]Ups
 		outcomes = u.outcomes
 		return a.subject.Stamp, err
 	})
+	if err == nil && !r.DryRun && d.shade.on() {
+		d.shade.wrote(a, def, u.decisions()...)
+	}
 	return outcomes, err
 }
 

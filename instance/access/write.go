@@ -88,7 +88,7 @@ func (d *Door) write(ctx context.Context, c crm.Caller, w writing, prepare func(
 		return d.results(ctx, c, w, prior)
 	}
 	var p *plan
-	_, err = d.insisting(ctx, c, func(ctx context.Context, a asking) (int64, error) {
+	a, err := d.insisting(ctx, c, func(ctx context.Context, a asking) (int64, error) {
 		p = &plan{Door: d, writing: w, asking: a, def: def}
 		if err := prepare(ctx, p); err != nil {
 			return 0, err
@@ -104,6 +104,9 @@ func (d *Door) write(ctx context.Context, c crm.Caller, w writing, prepare func(
 	}
 	if err != nil {
 		return nil, err
+	}
+	if d.shade.on() {
+		d.shade.wrote(a, def, p.decisions()...)
 	}
 	return d.results(ctx, c, w, p.outcomes())
 }

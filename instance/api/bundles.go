@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"maps"
@@ -257,10 +258,17 @@ func protoShadow(w store.Shadow, found []store.ShadowDifference, err error) (*po
 		out.Stopped = timestamppb.New(*w.StoppedAt)
 	}
 	for _, d := range found {
-		out.Differences = append(out.Differences, &policyv1.ShadowDifference{
+		x := &policyv1.ShadowDifference{
 			Subject: string(d.Subject), Action: d.Action, Entity: d.Entity, Reads: d.Reads, Differed: d.Differed, Gained: d.Gained, Lost: d.Lost,
-			Groups: d.Groups, Failed: d.Failed, Dropped: d.Dropped, Sample: idTexts(d.Sample),
+			Groups: d.Groups, Refused: d.Refused, Open: d.Open, Failed: d.Failed, Dropped: d.Dropped, Sample: idTexts(d.Sample),
+		}
+		for g, n := range d.Grounds {
+			x.Grounds = append(x.Grounds, &policyv1.ShadowGround{Ground: g.Ground, Change: g.Change, Records: n})
+		}
+		slices.SortFunc(x.Grounds, func(a, b *policyv1.ShadowGround) int {
+			return cmp.Or(cmp.Compare(b.Records, a.Records), cmp.Compare(a.Ground, b.Ground), cmp.Compare(a.Change, b.Change))
 		})
+		out.Differences = append(out.Differences, x)
 	}
 	return out, nil
 }

@@ -17,7 +17,7 @@ import (
 var byTheDoor = []string{
 	"List", "Get", "Count", "Aggregate", "History", "VisibleIDs", "Load", "FindByKey", "Versions", "Breakdown", "Write", "Import",
 	"Idempotent", "SaveIdempotent", "ShowBI", "Diff", "Differ", "EachDiffering", "GiveBack", "Size", "PastBreakdown", "PastVersion", "PastShown",
-	"PastImages", "PastDiff",
+	"PastImages", "PastDiff", "DiffRead",
 }
 
 // besideTheDoor are the methods of store that are no matter of records, or

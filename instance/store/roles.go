@@ -60,6 +60,7 @@ var appGrants = map[string]string{
 	"meridian.secret":            "select insert",
 	"meridian.shadow":            "select insert update",
 	"meridian.shadow_difference": "select insert update",
+	"meridian.shadow_ground":     "select insert update",
 	"meridian.signature":         "select insert",
 	"meridian.tombstone":         "select",
 }
