@@ -69,10 +69,10 @@ func (t *Tx) EndDenial(ctx context.Context, id string, by crm.SubjectID, reason 
 	rows, err := t.tx.Query(ctx, `
 		with now as (select clock_timestamp() as now),
 		ended as (
-		  update fact.denial f set recorded_to = now.now from now
+		  update fact.denial f set recorded_to = greatest(now.now, f.recorded_from + interval '1 microsecond') from now
 		  where f.recorded_to = 'infinity' and f.id = $1 and f.valid_to > now.now returning f.*)
 		insert into fact.denial (id, account, territory, subject, reason, given_by, ended, end_reason, recorded_by, valid_from, valid_to, recorded_from)
-		select id, account, territory, subject, reason, given_by, true, $3, $2, valid_from, now.now, now.now from ended, now returning `+denialColumns,
+		select id, account, territory, subject, reason, given_by, true, $3, $2, valid_from, recorded_to, recorded_to from ended returning `+denialColumns,
 		id, string(by), reason)
 	if err != nil {
 		return Denial{}, pgErr(err, "end a denial")

@@ -111,7 +111,8 @@ func (t *Tx) EndGrant(ctx context.Context, id string, by crm.SubjectID, reason s
 }
 
 // closeFact ends the recorded time of an agreement's or a grant's current row
-// and says when: after the row was locked, so that times never run backwards.
+// and says when: after the row was locked, and later than it began whatever the
+// clock does, so that times never run backwards.
 func (t *Tx) closeFact(ctx context.Context, table, id string) (now time.Time, err error) {
 	var ended bool
 	err = t.tx.QueryRow(ctx, `select ended or valid_to <= clock_timestamp() from `+table+`
@@ -124,7 +125,7 @@ func (t *Tx) closeFact(ctx context.Context, table, id string) (now time.Time, er
 	case ended:
 		return now, crm.Errorf(crm.Conflict, "it has ended already")
 	}
-	err = t.tx.QueryRow(ctx, `update `+table+` set recorded_to = clock_timestamp()
+	err = t.tx.QueryRow(ctx, `update `+table+` set recorded_to = greatest(clock_timestamp(), recorded_from + interval '1 microsecond')
 		where id = $1 and recorded_to = 'infinity' returning recorded_to`, id).Scan(&now)
 	return now, pgErr(err, "end fact")
 }

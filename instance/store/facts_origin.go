@@ -134,6 +134,12 @@ func (f factTable) keyed(key string) (map[string]string, error) {
 // that hold no more keep the time in which they were believed.
 func (t *Tx) record(ctx context.Context, table factTable, before, after facts, now time.Time) error {
 	var closed, opened []map[string]any
+	for key := range after { // later than all that ends, whatever the clock does
+		gone, _ := before[key].changes(after[key])
+		for _, s := range gone {
+			now = latest(now, s.recorded.Add(time.Microsecond))
+		}
+	}
 	for _, key := range slices.Sorted(maps.Keys(after)) {
 		named, err := table.keyed(key)
 		if err != nil {
@@ -195,6 +201,9 @@ func (t *Tx) lockFacts(ctx context.Context) (now time.Time, err error) {
 		return now, err
 	}
 	if _, err = t.tx.Exec(ctx, `select pg_advisory_xact_lock(hashtext('meridian.reconcile'))`); err == nil {
+		_, err = t.tx.Exec(ctx, `select from meridian.access_stamp for update`) // what others record meanwhile is recorded before
+	}
+	if err == nil {
 		err = t.tx.QueryRow(ctx, `select clock_timestamp()`).Scan(&now)
 	}
 	return now.UTC(), pgErr(err, "lock facts")

@@ -115,19 +115,20 @@ func (t *Tx) contracts(ctx context.Context, declared []map[string]any, now time.
 	names := strings.Join(signedColumns, ", ")
 	ended, err := t.tx.Exec(ctx, fmt.Sprintf(`
 		with ended as (
-		  update fact.contract f set recorded_to = $2
+		  update fact.contract f set recorded_to = greatest($2, f.recorded_from + interval '1 microsecond')
 		  where f.recorded_to = 'infinity' and f.valid_to > $2
 		    and not exists (select from jsonb_populate_recordset(null::fact.contract, $1::jsonb) d where %s)
-		  returning %s, f.valid_from)
+		  returning %s, f.valid_from, f.recorded_to)
 		insert into fact.contract (%s, valid_from, valid_to, recorded_from)
-		select %s, valid_from, $2, $2 from ended where valid_from < $2`, same, of("f", signedColumns), names, names), rows, now)
+		select %s, valid_from, $2, recorded_to from ended where valid_from < $2`, same, of("f", signedColumns), names, names), rows, now)
 	if err != nil {
 		return err
 	}
 	// One that expired as declared is still the one declared.
 	begun, err := t.tx.Exec(ctx, fmt.Sprintf(`
 		insert into fact.contract (%s, valid_from, valid_to, recorded_from)
-		select %s, greatest($2, d.begins), greatest($2, d.begins, d.ends), $2 from jsonb_populate_recordset(null::fact.contract, $1::jsonb) d
+		select %s, greatest($2, d.begins), greatest($2, d.begins, d.ends),
+		  greatest($2, (select max(f.recorded_to) from fact.contract f where f.id = d.id and f.recorded_to < 'infinity')) from jsonb_populate_recordset(null::fact.contract, $1::jsonb) d
 		where not exists (
 		  select from fact.contract f where f.recorded_to = 'infinity'
 		    and (f.valid_to > $2 or f.valid_to = greatest(f.valid_from, f.ends)) and %s)`, names, of("d", signedColumns), same), rows, now)
