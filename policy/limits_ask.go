@@ -19,15 +19,15 @@ import (
 // number: how long a share with a manager may be, how often a day the glass may
 // be broken.
 type LimitCase struct {
-	Name       string
-	Permission string     // without it the question does not arise; "" for none
-	Action     crm.Action // likewise, if nothing may be done so; "" for none
-	Unit       string     // of the number; "" if there is none, and one value then
-	At         []float64  // ascending
-	Of         int        // the case of which it is a special one; its own place for none
-	limit      func(limits) *limit
-	declares   func(*Engine, context.Context) error // also needed: who says it without an end is told of one
-	what       func(by crm.Subject, at float64) *ast.Term
+	Name        string
+	Permissions []string   // without one of them the question does not arise; nil for none
+	Action      crm.Action // likewise, if nothing may be done so; "" for none
+	Unit        string     // of the number; "" if there is none, and one value then
+	At          []float64  // ascending
+	Of          int        // the case of which it is a special one; its own place for none
+	limit       func(limits) *limit
+	declares    func(*Engine, context.Context) error // also needed: who says it without an end is told of one
+	what        func(by crm.Subject, at float64) *ast.Term
 }
 
 const (
@@ -87,7 +87,7 @@ func LimitCases(a, b *Engine, groups, roles []string) (cases []LimitCase) {
 
 	emergency := func(name, unit string, at []float64, what func(float64) glass) {
 		add(LimitCase{
-			Name: name, Permission: "breakglass", Unit: unit, At: at, Of: -1,
+			Name: name, Permissions: []string{"breakglass"}, Unit: unit, At: at, Of: -1,
 			limit:    func(l limits) *limit { return l.emergency },
 			declares: func(e *Engine, ctx context.Context) error { _, err := e.LongestEmergency(ctx); return err },
 			what:     func(_ crm.Subject, at float64) *ast.Term { return what(at).term() },
@@ -103,7 +103,7 @@ func LimitCases(a, b *Engine, groups, roles []string) (cases []LimitCase) {
 
 func edit(name, kind string, about func(crm.Subject) crm.SubjectID) LimitCase {
 	return LimitCase{
-		Name: name, Permission: "fact.write", At: []float64{0}, Of: -1,
+		Name: name, Permissions: []string{"fact.write", "agreement.write"}, At: []float64{0}, Of: -1,
 		limit: func(l limits) *limit { return l.edit },
 		what:  func(by crm.Subject, _ float64) *ast.Term { return editTerm(kind, about(by)) },
 	}

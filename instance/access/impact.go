@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -24,6 +25,7 @@ type Candidate struct {
 // ImpactRequest asks what a candidate would change.
 type ImpactRequest struct {
 	Candidate Candidate
+	From      string          // digest of a kept bundle to compare with; the one in force if empty
 	Subjects  []crm.SubjectID // only these; all if empty. "contract:<id>" is a receiver
 	Action    crm.Action      // of people and services; read if empty
 }
@@ -43,6 +45,7 @@ type PersonaImpact struct {
 	Kind         crm.SubjectKind
 	Destination  string         // of a contract
 	Entities     []EntityImpact // those that differ; what is gained comes first
+	Powers                      // permissions and limits, which are not about one record
 	OtherActions []crm.Action   // others that it could do to other records than now
 	Refused      string         // why the candidate cannot be applied to the subject: it would see nothing
 }
@@ -66,6 +69,7 @@ type ImpactSummary struct {
 	LargestSubject      crm.SubjectID
 	LargestEntity       string
 	At                  time.Time
+	Warnings            []string // what changes in the bundle itself, whoever it is about
 }
 
 // Impact compares a candidate with the bundle in force, exactly, for every
@@ -86,6 +90,12 @@ func (d *Door) Impact(ctx context.Context, c crm.Caller, r ImpactRequest, tell f
 	if err != nil {
 		return ImpactSummary{}, err
 	}
+	from := a.engine
+	if r.From != "" {
+		if from, err = d.candidate(ctx, Candidate{Digest: r.From}); err != nil {
+			return ImpactSummary{}, err
+		}
+	}
 	compared, err := d.compared(ctx, r.Subjects)
 	if err != nil {
 		return ImpactSummary{}, err
@@ -95,8 +105,8 @@ func (d *Door) Impact(ctx context.Context, c crm.Caller, r ImpactRequest, tell f
 	if err := d.store.LogDecisions(ctx, []store.Decision{decision}); err != nil {
 		return ImpactSummary{}, err
 	}
-	x := &comparison{d: d, before: a.engine, after: candidate, action: r.Action, sizes: map[string]int64{}}
-	sum := ImpactSummary{Before: a.engine.Digest(), After: candidate.Digest(), Compared: int64(len(compared))}
+	x := &comparison{d: d, before: from, after: candidate, inForce: a.engine.Digest(), action: r.Action, sizes: map[string]int64{}}
+	sum := ImpactSummary{Before: from.Digest(), After: candidate.Digest(), Compared: int64(len(compared))}
 	for i, s := range compared {
 		step := ImpactStep{Done: int64(i), Total: sum.Compared, Current: string(s.id)}
 		if err := tell(step); err != nil {
@@ -117,6 +127,7 @@ func (d *Door) Impact(ctx context.Context, c crm.Caller, r ImpactRequest, tell f
 			return sum, err
 		}
 	}
+	sum.Warnings = x.warnings(sum.Differing)
 	_, sum.At, err = d.store.Stamp(ctx)
 	return sum, err
 }
@@ -218,7 +229,9 @@ func (d *Door) compared(ctx context.Context, only []crm.SubjectID) ([]compare, e
 type comparison struct {
 	d             *Door
 	before, after *policy.Engine
+	inForce       string // digest of the bundle in force if that is not before
 	action        crm.Action
+	cases         []policy.LimitCase // asked about limits; nil until the first is
 	sizes         map[string]int64
 }
 
@@ -230,14 +243,14 @@ func (x *comparison) persona(ctx context.Context, s compare) (*PersonaImpact, er
 		if err != nil || !known {
 			return nil, err
 		}
-		if subject.Bundle != "" && subject.Bundle != x.before.Digest() {
+		if subject.Bundle != "" && subject.Bundle != cmp.Or(x.inForce, x.before.Digest()) {
 			return nil, crm.Errorf(crm.Conflict, "another bundle came into force while this one was compared; compare again")
 		}
 		p, err := x.of(ctx, s, subject)
 		if errors.Is(err, errMoved) {
 			continue
 		}
-		if err != nil || len(p.Entities) == 0 && len(p.OtherActions) == 0 && p.Refused == "" {
+		if err != nil || len(p.Entities) == 0 && len(p.OtherActions) == 0 && p.Refused == "" && p.Empty() {
 			return nil, err
 		}
 		return p, nil
@@ -254,6 +267,10 @@ func (x *comparison) load(ctx context.Context, s compare) (crm.Subject, bool, er
 
 func (x *comparison) of(ctx context.Context, s compare, subject crm.Subject) (*PersonaImpact, error) {
 	p := &PersonaImpact{Subject: s.id, Kind: subject.Kind}
+	var err error
+	if p.Powers, err = x.powers(ctx, subject); err != nil {
+		return nil, err
+	}
 	if s.contract != nil {
 		p.Destination = s.contract.Destination
 		def, err := x.d.definition(s.contract.Entity)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -125,7 +126,8 @@ func (d *Door) examine(ctx context.Context, b *policy.Bundle) (Report, error) {
 	return r, d.rehearsed(ctx, engine, &r)
 }
 
-// promises are the invariants of base that b drops or words otherwise.
+// promises are the invariants of base that b drops or words otherwise, and the
+// personas that it does not try any more as they were.
 func promises(base, b *policy.Bundle) (warnings []string) {
 	kept := b.Invariants()
 	for name, text := range base.Invariants() {
@@ -134,6 +136,18 @@ func promises(base, b *policy.Bundle) (warnings []string) {
 			warnings = append(warnings, "the invariant "+name+" is dropped")
 		case now != text:
 			warnings = append(warnings, "the invariant "+name+" is worded otherwise")
+		}
+	}
+	tried := map[string]crm.Subject{}
+	for _, p := range b.Personas() {
+		tried[p.Name] = p.Subject
+	}
+	for _, p := range base.Personas() {
+		switch now, ok := tried[p.Name]; {
+		case !ok:
+			warnings = append(warnings, "the persona "+p.Name+" is gone: the bundle is not tried with it any more")
+		case !reflect.DeepEqual(now, p.Subject):
+			warnings = append(warnings, "the persona "+p.Name+" is another one")
 		}
 	}
 	slices.Sort(warnings)

@@ -35,6 +35,7 @@ func (d *Door) impacted(ctx context.Context, b *policy.Bundle, r *Report) error 
 	defer cancel()
 	x := &comparison{d: d, before: before, after: after, action: crm.ActionRead, sizes: map[string]int64{}}
 	var lines []string
+	differing, powers := 0, map[string][]crm.SubjectID{}
 	for i, s := range all {
 		persona, err := x.persona(within, s)
 		if errors.Is(within.Err(), context.DeadlineExceeded) && ctx.Err() == nil {
@@ -44,19 +45,29 @@ func (d *Door) impacted(ctx context.Context, b *policy.Bundle, r *Report) error 
 		if err != nil {
 			return err
 		}
-		if persona != nil {
-			lines = append(lines, persona.line())
+		if persona == nil {
+			continue
+		}
+		differing++
+		if said := strings.Join(persona.Powers.line(), "; "); said != "" {
+			powers[said] = append(powers[said], persona.Subject)
+		}
+		if said := persona.line(); said != "" {
+			lines = append(lines, said)
 		}
 	}
-	said := fmt.Sprintf("%d of %d subjects and contracts would read otherwise", len(lines), len(all))
+	said := fmt.Sprintf("%d of %d subjects and contracts would see or may do something else", differing, len(all))
 	if more := len(lines) - maxImpactLines; more > 0 {
 		lines = append(lines[:maxImpactLines], fmt.Sprintf("and %d more", more))
 	}
+	lines = append(powersLines(powers), lines...)
+	r.Warnings = append(r.Warnings, x.unfelt(int64(differing))...)
 	r.add("impact", strings.Join(append([]string{said}, lines...), "\n"), nil)
 	return nil
 }
 
-// line is what changes for one subject, in a line without values or ids.
+// line is what changes of records for one subject, in a line without values or
+// ids; "" if nothing does.
 func (p PersonaImpact) line() string {
 	var parts []string
 	for _, e := range p.Entities {
@@ -79,6 +90,9 @@ func (p PersonaImpact) line() string {
 	}
 	if p.Refused != "" {
 		parts = append(parts, "sees nothing: "+p.Refused)
+	}
+	if len(parts) == 0 {
+		return ""
 	}
 	return string(p.Subject) + ": " + strings.Join(parts, "; ")
 }

@@ -34,7 +34,7 @@ func (s impacts) Impact(ctx context.Context, req *policyv1.ImpactRequest, stream
 	if err != nil {
 		return err
 	}
-	r := access.ImpactRequest{Candidate: k, Action: crm.Action(req.GetAction())}
+	r := access.ImpactRequest{Candidate: k, From: req.GetFrom(), Action: crm.Action(req.GetAction())}
 	for _, id := range req.GetSubjects() {
 		r.Subjects = append(r.Subjects, crm.SubjectID(id))
 	}
@@ -51,7 +51,7 @@ func (s impacts) Impact(ctx context.Context, req *policyv1.ImpactRequest, stream
 	}
 	return send(&policyv1.ImpactResponse{Message: &policyv1.ImpactResponse_Summary{Summary: &policyv1.ImpactSummary{
 		Before: sum.Before, After: sum.After, Compared: sum.Compared, Differing: sum.Differing, Gained: sum.Gained, Lost: sum.Lost, GiveBack: sum.GiveBack,
-		LargestShare: sum.Largest, LargestSubject: string(sum.LargestSubject), LargestEntity: sum.LargestEntity, At: protoTime(sum.At),
+		LargestShare: sum.Largest, LargestSubject: string(sum.LargestSubject), LargestEntity: sum.LargestEntity, At: protoTime(sum.At), Warnings: sum.Warnings,
 	}}})
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"meridian/instance/access"
+	"meridian/instance/crm"
 	"meridian/instance/store"
 	policyv1 "meridian/proto/gen/meridian/policy/v1"
 )
@@ -23,6 +24,10 @@ func protoPersona(p access.PersonaImpact) *policyv1.PersonaImpact {
 	for _, a := range p.OtherActions {
 		out.OtherActions = append(out.OtherActions, string(a))
 	}
+	out.PermissionsGained, out.PermissionsLost = protoPermissions(p.Powers.Gained), protoPermissions(p.Powers.Lost)
+	for _, l := range p.Limits {
+		out.Limits = append(out.Limits, &policyv1.LimitImpact{Limit: l.Limit, Before: l.Before, After: l.After, Looser: l.Looser})
+	}
 	for _, e := range p.Entities {
 		x := &policyv1.EntityImpact{
 			Entity: e.Entity, Records: e.Records, Gained: e.Gained, Lost: e.Lost, Changed: e.Changed,
@@ -35,6 +40,13 @@ func protoPersona(p access.PersonaImpact) *policyv1.PersonaImpact {
 			x.Groups = append(x.Groups, &policyv1.GroupImpact{Group: g, Gained: shift.Gained, Lost: shift.Lost, Masked: shift.Masked})
 		}
 		out.Entities = append(out.Entities, x)
+	}
+	return out
+}
+
+func protoPermissions(list []crm.Permission) (out []*policyv1.PermissionImpact) {
+	for _, p := range list {
+		out = append(out, &policyv1.PermissionImpact{Permission: p.Name, Text: p.Text})
 	}
 	return out
 }
