@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -12,9 +14,13 @@ import (
 	"meridian/instance/crm"
 	"meridian/instance/feed"
 	"meridian/instance/pluginhost"
+	exchangev1 "meridian/proto/gen/meridian/exchange/v1"
 	fleetv1 "meridian/proto/gen/meridian/fleet/v1"
 	pluginv1 "meridian/proto/gen/meridian/plugin/v1"
 )
+
+// scrapeLimit is how long a metric may ask the database.
+const scrapeLimit = 2 * time.Second
 
 // watch gives the API the feed's events as its own.
 func watch(f *feed.Feed) api.Watch {
@@ -82,9 +88,23 @@ func (i *Instance) describe(ctx context.Context) *fleetv1.DescribeResponse {
 			i.log.WarnContext(ctx, "exchange status", "error", err)
 			err = fmt.Errorf("does not answer")
 		}
-		part("exchange", err, fmt.Sprintf("%d streams, %d changes to relay", len(status.GetStreams()), status.GetRelayBacklog()))
+		part("exchange", err, exchangeDetail(status))
 	}
 	return out
+}
+
+// exchangeDetail is what the exchange has still to do, and others have to give
+// back.
+func exchangeDetail(s *exchangev1.GetStatusResponse) string {
+	var owed int64
+	for _, stream := range s.GetStreams() {
+		owed += stream.GetUnacknowledgedRetractions()
+	}
+	detail := fmt.Sprintf("%d streams, %d changes to relay", len(s.GetStreams()), s.GetRelayBacklog())
+	if owed > 0 {
+		detail += fmt.Sprintf(", %d retractions not acknowledged", owed)
+	}
+	return detail
 }
 
 // describeRoles tells whether the database roles have what they need, and no
@@ -138,5 +158,23 @@ func (i *Instance) metrics() *prometheus.Registry {
 			Help: "Times that somebody broke the glass to read a record. The log names who; officers review each (meridian breakglass list).",
 		}, func() float64 { return float64(i.door.GlassBroken()) }),
 	)
+	if i.exchange != nil {
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "meridian_exchange_retraction_unacknowledged_seconds",
+			Help: "How long the oldest retraction waits for its destination to acknowledge it; 0 when none does, NaN when nobody can say. meridian exchange ledger --unacknowledged names them.",
+		}, i.retractionAge))
+	}
 	return r
+}
+
+// retractionAge asks the database, which a scrape does not wait for long.
+func (i *Instance) retractionAge() float64 {
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeLimit)
+	defer cancel()
+	age, err := i.exchange.UnacknowledgedRetraction(ctx)
+	if err != nil {
+		i.log.WarnContext(ctx, "how long retractions wait cannot be told", "error", err)
+		return math.NaN()
+	}
+	return age.Seconds()
 }

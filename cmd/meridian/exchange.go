@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"meridian/instance/crm"
 	exchangev1 "meridian/proto/gen/meridian/exchange/v1"
@@ -13,14 +16,18 @@ import (
 type exchangeCmd struct {
 	Contracts exchangeContractsCmd `cmd:"" help:"List what instances let one another subscribe to."`
 	Status    exchangeStatusCmd    `cmd:"" help:"Show how far each stream is, out and in."`
-	Ledger    exchangeLedgerCmd    `cmd:"" help:"Show what left, to whom, under which contract, and who still holds it."`
+	Ledger    exchangeLedgerCmd    `cmd:"" help:"Show what left, to whom, under which contract, who still holds it, and since when the destination acknowledged it."`
 }
 
 // Help shows the verbs at work.
 func (exchangeCmd) Help() string {
 	return `  meridian exchange contracts --as ops@amer
   meridian exchange status --as ops@amer
-  meridian exchange ledger --destination finserv --held --as officer.a@amer`
+  meridian exchange ledger --destination finserv --held --as officer.a@amer
+  meridian exchange ledger --unacknowledged --as officer.a@amer
+
+A retraction has left when the ledger has its line, and is acknowledged when
+the destination has applied it: row, history and parked copies are gone there.`
 }
 
 type exchangeContractsCmd struct{ remote }
@@ -71,25 +78,39 @@ func (x exchangeStatusCmd) Run(ctx context.Context, out output) error {
 	if x.JSON {
 		return printProto(out.Stdout, resp)
 	}
-	t := table{headings: []string{"STREAM", "WAY", "PEER", "SEQUENCE", "PENDING", "PARKED", "GAPS", "HOLDINGS", "LAST", "ERROR"}}
+	t := table{headings: []string{"STREAM", "WAY", "PEER", "SEQUENCE", "PENDING", "PARKED", "GAPS", "HOLDINGS", "UNACKNOWLEDGED", "TO GIVE BACK", "LAST", "ERROR"}}
 	for _, s := range resp.GetStreams() {
 		t.add(s.GetStream(), s.GetDirection(), s.GetPeer(), number(s.GetSequence()), number(s.GetPending()), number(s.GetParked()),
-			number(s.GetGaps()), number(s.GetHoldings()), day(s.GetLast()), clipped(s.GetError(), 60))
+			number(s.GetGaps()), number(s.GetHoldings()), waiting(s, s.GetUnacknowledged(), s.GetOldestUnacknowledged()),
+			waiting(s, s.GetUnacknowledgedRetractions(), s.GetOldestUnacknowledgedRetraction()), day(s.GetLast()), clipped(s.GetError(), 60))
 	}
 	t.print(out.Stdout, "no streams")
 	fmt.Fprintf(out.Stdout, "changes that the relay has not read yet: %d\n", resp.GetRelayBacklog())
 	return nil
 }
 
+// waiting shows how much of a stream out its destination has not acknowledged,
+// and for how long the oldest of it waits.
+func waiting(s *exchangev1.StreamStatus, n int64, oldest *timestamppb.Timestamp) string {
+	switch {
+	case s.GetDirection() != "out":
+		return "-"
+	case oldest == nil:
+		return number(n)
+	}
+	return fmt.Sprintf("%d for %v", n, max(0, time.Since(oldest.AsTime()).Round(time.Second)))
+}
+
 func number(n int64) string { return strconv.FormatInt(n, 10) }
 
 type exchangeLedgerCmd struct {
 	remote
-	Entity      string `help:"One entity only."`
-	Record      string `help:"One record's disclosures: its id."`
-	Destination string `help:"One destination only."`
-	Held        bool   `help:"Only what the destination still holds."`
-	Limit       int32  `short:"n" default:"50" help:"Newest entries first, at most 1000."`
+	Entity         string `help:"One entity only."`
+	Record         string `help:"One record's disclosures: its id."`
+	Destination    string `help:"One destination only."`
+	Held           bool   `xor:"which" help:"Only what the destination still holds."`
+	Unacknowledged bool   `xor:"which" help:"Only what the destination should have given back and has not acknowledged."`
+	Limit          int32  `short:"n" default:"50" help:"Newest entries first, at most 1000."`
 }
 
 // Run lists disclosures; they hold no values.
@@ -104,7 +125,8 @@ func (x exchangeLedgerCmd) Run(ctx context.Context, out output) error {
 		}
 	}
 	resp, err := c.exchange.ListLedger(ctx, &exchangev1.ListLedgerRequest{
-		Entity: x.Entity, RecordId: x.Record, Destination: x.Destination, Held: x.Held, Limit: x.Limit,
+		Entity: x.Entity, RecordId: x.Record, Destination: x.Destination, Held: x.Held,
+		Unacknowledged: x.Unacknowledged, Limit: x.Limit,
 	})
 	if err != nil {
 		return err
@@ -112,11 +134,23 @@ func (x exchangeLedgerCmd) Run(ctx context.Context, out output) error {
 	if x.JSON {
 		return printProto(out.Stdout, resp)
 	}
-	t := table{headings: []string{"AT", "OPERATION", "ENTITY", "RECORD", "VERSION", "TO", "CONTRACT", "GROUPS", "HELD", "SEQUENCE", "BUNDLE", "EXECUTION"}}
+	t := table{headings: []string{"AT", "OPERATION", "ENTITY", "RECORD", "VERSION", "TO", "CONTRACT", "GROUPS", "HELD", "ACKNOWLEDGED", "SEQUENCE", "BUNDLE", "EXECUTION"}}
 	for _, e := range resp.GetEntries() {
 		t.add(day(e.GetAt()), e.GetOperation(), e.GetEntity(), e.GetRecordId(), number(e.GetRecordVersion()), e.GetDestination(), e.GetContract(),
-			strings.Join(e.GetGroups(), ","), yes(e.GetHeld()), number(e.GetSequence()), clipped(e.GetBundle(), 13), e.GetExecutionId())
+			strings.Join(e.GetGroups(), ","), yes(e.GetHeld()), since(e.GetAcknowledged()), number(e.GetSequence()), clipped(e.GetBundle(), 13), e.GetExecutionId())
 	}
-	t.print(out.Stdout, "nothing left this instance")
+	none := "nothing left this instance"
+	if x.Unacknowledged {
+		none = "every retraction is acknowledged"
+	}
+	t.print(out.Stdout, none)
 	return nil
+}
+
+// since shows when something came to be so.
+func since(at *timestamppb.Timestamp) string {
+	if at == nil {
+		return "not yet"
+	}
+	return day(at)
 }
