@@ -17,6 +17,7 @@ type asking struct {
 	caller  crm.Caller
 	subject crm.Subject
 	engine  *policy.Engine
+	flips   *policy.Flips // of a question what would be: judgements supposed the other way round
 }
 
 // filter is what the asking subject may do an action to.

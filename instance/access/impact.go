@@ -68,6 +68,7 @@ type ImpactSummary struct {
 	Largest             float64 // part of an entity that somebody newly sees, of 1
 	LargestSubject      crm.SubjectID
 	LargestEntity       string
+	Suspended, Resumed  []SharesImpact // what would become of shares; what others see by it is in their numbers
 	At                  time.Time
 	Warnings            []string // what changes in the bundle itself, whoever it is about
 }
@@ -127,6 +128,7 @@ func (d *Door) Impact(ctx context.Context, c crm.Caller, r ImpactRequest, tell f
 			return sum, err
 		}
 	}
+	sum.Suspended, sum.Resumed = sharesImpact(x.ahead.suspended()), sharesImpact(x.ahead.resumed())
 	sum.Warnings = x.warnings(sum.Differing)
 	_, sum.At, err = d.store.Stamp(ctx)
 	return sum, err
@@ -233,6 +235,7 @@ type comparison struct {
 	action        crm.Action
 	cases         []policy.LimitCase // asked about limits; nil until the first is
 	sizes         map[string]int64
+	ahead         prospects
 }
 
 // persona compares for one subject, and again when facts moved meanwhile; nil
@@ -295,8 +298,13 @@ func (x *comparison) of(ctx context.Context, s compare, subject crm.Subject) (*P
 				return nil, err
 			}
 			differ := after.refused != ""
-			if !differ && !before.Same(after.Filter) {
-				if differ, err = x.d.store.Differ(ctx, def.Entity, store.View{Filter: before}, store.View{Filter: after.Filter}); err != nil {
+			ahead, err := x.look(ctx, subject.Stamp)
+			if err != nil {
+				return nil, err
+			}
+			was, is := store.View{Filter: before, Flips: ahead.before.flips}, store.View{Filter: after.Filter, Flips: ahead.after.flips}
+			if !differ && (was.Flips != is.Flips || !before.Same(after.Filter)) {
+				if differ, err = x.d.store.Differ(ctx, def.Entity, was, is); err != nil {
 					return nil, err
 				}
 			}
@@ -338,6 +346,11 @@ func (x *comparison) views(ctx context.Context, s compare, subject crm.Subject, 
 	if s.contract != nil {
 		before.Home, after.Home = x.d.instance, x.d.instance
 	}
+	if err != nil {
+		return before, after, is.refused, err
+	}
+	ahead, err := x.look(ctx, subject.Stamp)
+	before.Flips, after.Flips = ahead.before.flips, ahead.after.flips
 	return before, after, is.refused, err
 }
 
@@ -350,7 +363,7 @@ func (x *comparison) entity(ctx context.Context, p *PersonaImpact, s compare, su
 	if refused != "" {
 		p.Refused = refused
 	}
-	if before.Filter.Same(after.Filter) {
+	if before.Flips == after.Flips && before.Filter.Same(after.Filter) {
 		return nil
 	}
 	e := EntityImpact{Entity: def.Entity}

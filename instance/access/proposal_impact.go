@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -60,7 +61,7 @@ func (d *Door) impacted(ctx context.Context, b *policy.Bundle, r *Report) error 
 	if more := len(lines) - maxImpactLines; more > 0 {
 		lines = append(lines[:maxImpactLines], fmt.Sprintf("and %d more", more))
 	}
-	lines = append(powersLines(powers), lines...)
+	lines = slices.Concat(powersLines(powers), lines, x.ahead.lines())
 	r.Warnings = append(r.Warnings, x.unfelt(int64(differing))...)
 	r.add("impact", strings.Join(append([]string{said}, lines...), "\n"), nil)
 	return nil

@@ -116,7 +116,7 @@ func TestReorganisation(t *testing.T) {
 	if w.sees(west, contact) || !w.sees(east, contact) {
 		t.Error("what hangs on the accounts goes along")
 	}
-	if n, err := w.door.ReviewGrants(ctx, nil); err != nil || n != 1 {
+	if n, _, err := w.door.ReviewGrants(ctx, nil); err != nil || n != 1 {
 		t.Errorf("%d shares suspended, %v", n, err)
 	}
 	_, err = w.door.Reorganise(ctx, caller("manager.us@amer"), edits, "mine", false, 0)

@@ -18,6 +18,7 @@ const (
 	keepEvery  = 250 * time.Millisecond // how late a share outlives its giver's access
 	keepAtOnce = 1000                   // changes looked at together
 	giverLost  = "the giver lost access to what was shared"
+	giverBack  = "the giver has access to what was shared again"
 )
 
 // Keep keeps judgements within what their givers may judge, until ctx ends:
@@ -57,7 +58,7 @@ func (d *Door) keepFrom(ctx context.Context, cursor string) (next string, err er
 		if next, err = d.store.Head(ctx); err != nil {
 			return "", err
 		}
-		_, err = d.ReviewGrants(ctx, nil)
+		_, _, err = d.ReviewGrants(ctx, nil)
 		return next, err
 	}
 	changes, next, err := d.store.Changes(ctx, cursor, keepAtOnce)
@@ -72,28 +73,30 @@ func (d *Door) keepFrom(ctx context.Context, cursor string) (next string, err er
 		}
 		about = append(about, c.ID)
 	}
-	_, err = d.ReviewGrants(ctx, about)
+	_, _, err = d.ReviewGrants(ctx, about)
 	return next, err
 }
 
-// ReviewGrants suspends the shares whose giver could not give them now: about
-// the records named and what hangs on them, or about any if about is nil. It
-// answers how many. A suspension may take sight from somebody who shared in
-// turn; that is a change of facts, so the keeper comes back for it.
+// ReviewGrants suspends the shares whose giver could not give them now, and lets
+// those hold again whose giver lost access and has it back: about the records
+// named and what hangs on them, or about any if about is nil. It answers how
+// many. A suspension may take sight from somebody who shared in turn; that is a
+// change of facts, so the keeper comes back for it.
 //
 // A withhold stays: to suspend it would open what somebody wanted closed.
-func (d *Door) ReviewGrants(ctx context.Context, about []crm.RecordID) (suspended int, err error) {
+func (d *Door) ReviewGrants(ctx context.Context, about []crm.RecordID) (suspended, resumed int, err error) {
 	byGiver := map[crm.SubjectID][]crm.Grant{}
 	var givers []crm.SubjectID
 	if about == nil {
 		if givers, err = d.store.Givers(ctx); err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 	} else {
 		slices.Sort(about)
-		shares, err := d.store.SharesAbout(ctx, slices.Compact(about))
+		about = slices.Compact(about)
+		shares, err := d.store.SharesAbout(ctx, about)
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		for _, g := range shares {
 			if byGiver[g.By] == nil {
@@ -106,15 +109,45 @@ func (d *Door) ReviewGrants(ctx context.Context, about []crm.RecordID) (suspende
 		shares := byGiver[giver]
 		if about == nil {
 			if shares, err = d.store.SharesBy(ctx, giver); err != nil {
-				return suspended, err
+				return suspended, 0, err
 			}
 		}
 		n, err := d.reviewOf(ctx, giver, shares)
 		if suspended += n; err != nil {
-			return suspended, err
+			return suspended, 0, err
 		}
 	}
-	return suspended, nil
+	resumed, err = d.resumeLost(ctx, about)
+	return suspended, resumed, err
+}
+
+// resumeLost lets suspended shares hold again, those that rest on each other at
+// once.
+func (d *Door) resumeLost(ctx context.Context, about []crm.RecordID) (resumed int, err error) {
+	for range attempts {
+		waiting, now, err := d.store.WaitingShares(ctx, about)
+		if err != nil || len(waiting) == 0 {
+			return 0, err
+		}
+		stamp, _, err := d.store.Stamp(ctx)
+		if err != nil {
+			return 0, err
+		}
+		engine, err := d.InForce(ctx)
+		if err != nil {
+			return 0, err
+		}
+		out, err := d.outlooker(engine, stamp).of(ctx, nil, waiting, now)
+		if err == nil {
+			resumed, err = d.carryOut(ctx, resume, out.resumed, func(ctx context.Context, tx *store.Tx) error {
+				return asking{subject: crm.Subject{Stamp: stamp}}.unmoved(ctx, tx)
+			})
+		}
+		if !errors.Is(err, errMoved) {
+			return resumed, err
+		}
+	}
+	return 0, nil // what moved is a change that the keeper comes back for
 }
 
 // reviewOf suspends those of one giver's shares that have lost their ground.
@@ -124,13 +157,13 @@ func (d *Door) reviewOf(ctx context.Context, giver crm.SubjectID, shares []crm.G
 		if err != nil {
 			return 0, err
 		}
-		suspended, err = d.suspend(ctx, lost, func(ctx context.Context, tx *store.Tx) error { return a.unmoved(ctx, tx) })
+		suspended, err = d.carryOut(ctx, suspend, lost, func(ctx context.Context, tx *store.Tx) error { return a.unmoved(ctx, tx) })
 		return a.subject.Stamp, err
 	})
 	if crm.KindOf(err) != crm.Denied {
 		return suspended, err
 	}
-	return d.suspend(ctx, shares, func(context.Context, *store.Tx) error { // this instance does not know them any more
+	return d.carryOut(ctx, suspend, shares, func(context.Context, *store.Tx) error { // this instance does not know them any more
 		_, known, err := d.store.Subject(ctx, giver)
 		if err == nil && known {
 			err = errMoved
@@ -173,7 +206,7 @@ func (d *Door) groundlessOf(ctx context.Context, a asking, def crm.Definition, s
 	for i, g := range shares {
 		ids[i] = g.Record
 	}
-	page, err := d.store.Get(ctx, store.Read{Entity: def.Entity, Filter: f, IDs: ids})
+	page, err := d.store.Get(ctx, store.Read{Entity: def.Entity, Filter: f, IDs: ids, Flips: a.flips})
 	if err != nil {
 		return nil, err
 	}
@@ -191,7 +224,7 @@ func (d *Door) groundlessOf(ctx context.Context, a asking, def crm.Definition, s
 		}
 		kept, accounts = append(kept, g), append(accounts, rec.Account)
 	}
-	circular, err := d.store.Regiven(ctx, kept, accounts, a.subject.Keys)
+	circular, err := d.store.Regiven(ctx, kept, accounts, a.subject.Keys, a.flips)
 	if err != nil {
 		return nil, err
 	}
@@ -217,6 +250,7 @@ func (d *Door) standsAlone(ctx context.Context, a asking, def crm.Definition, g 
 	if err != nil {
 		return false, err
 	}
+	facts = a.flips.Of(facts)
 	facts.Grants = slices.DeleteFunc(facts.Grants, func(o crm.Grant) bool { return o.Kind == crm.GrantShare && o.ID >= g.ID })
 	_, now, err := d.store.Stamp(ctx)
 	if err != nil {
@@ -232,9 +266,27 @@ func (d *Door) standsAlone(ctx context.Context, a asking, def crm.Definition, g 
 	return answer.Allowed && !slices.ContainsFunc(g.Groups, hidden), err
 }
 
-// suspend suspends shares and logs it in one transaction, if still holds.
-func (d *Door) suspend(ctx context.Context, lost []crm.Grant, still func(context.Context, *store.Tx) error) (n int, err error) {
-	if len(lost) == 0 {
+// keeping is what the keeper does to shares.
+type keeping struct {
+	action, why string
+	record      func(ctx context.Context, tx *store.Tx, id, under string) error
+}
+
+var (
+	suspend = keeping{"grant.suspend", giverLost, func(ctx context.Context, tx *store.Tx, id, under string) error {
+		_, err := tx.SuspendGrant(ctx, id, keeper, giverLost, under)
+		return err
+	}}
+	resume = keeping{"grant.resume", giverBack, func(ctx context.Context, tx *store.Tx, id, _ string) error {
+		_, err := tx.ResumeGrant(ctx, id, keeper, giverBack)
+		return err
+	}}
+)
+
+// carryOut records what the keeper does to shares and logs it in one transaction, if still
+// holds.
+func (d *Door) carryOut(ctx context.Context, v keeping, shares []crm.Grant, still func(context.Context, *store.Tx) error) (n int, err error) {
+	if len(shares) == 0 {
 		return 0, nil
 	}
 	digest, err := d.digest(ctx)
@@ -253,8 +305,8 @@ func (d *Door) suspend(ctx context.Context, lost []crm.Grant, still func(context
 			return err
 		}
 		var made []store.Decision
-		for _, g := range lost {
-			_, err := tx.SuspendGrant(ctx, g.ID, keeper, giverLost)
+		for _, g := range shares {
+			err := v.record(ctx, tx, g.ID, digest)
 			if kind := crm.KindOf(err); err != nil && (kind == crm.Conflict || kind == crm.NotFound) {
 				continue // somebody was faster
 			}
@@ -263,8 +315,8 @@ func (d *Door) suspend(ctx context.Context, lost []crm.Grant, still func(context
 			}
 			n++
 			made = append(made, store.Decision{
-				Subject: keeper, Action: "grant.suspend", Entity: g.Entity, Allowed: true,
-				Records: []crm.RecordID{g.Record}, Facts: []string{g.ID}, Reasons: []string{giverLost}, Bundle: digest,
+				Subject: keeper, Action: v.action, Entity: g.Entity, Allowed: true,
+				Records: []crm.RecordID{g.Record}, Facts: []string{g.ID}, Reasons: []string{v.why}, Bundle: digest,
 			})
 		}
 		return tx.LogDecisions(ctx, made)

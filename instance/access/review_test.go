@@ -8,16 +8,22 @@ import (
 	"meridian/instance/store"
 )
 
-// review suspends until there is nothing left to suspend.
+// review does the keeper's work until there is none left.
 func (w *world) review(about ...crm.RecordID) (suspended int) {
+	suspended, _ = w.kept(about...)
+	return suspended
+}
+
+func (w *world) kept(about ...crm.RecordID) (suspended, resumed int) {
 	w.t.Helper()
 	for {
-		n, err := w.door.ReviewGrants(w.t.Context(), about)
+		off, on, err := w.door.ReviewGrants(w.t.Context(), about)
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		if suspended += n; n == 0 {
-			return suspended
+		suspended, resumed = suspended+off, resumed+on
+		if off+on == 0 {
+			return suspended, resumed
 		}
 	}
 }

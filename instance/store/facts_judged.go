@@ -107,7 +107,7 @@ func (t *Tx) AddGrant(ctx context.Context, g crm.Grant) (crm.Grant, error) {
 
 // EndGrant ends a judgement now.
 func (t *Tx) EndGrant(ctx context.Context, id string, by crm.SubjectID, reason string) (crm.Grant, error) {
-	return t.succeed(ctx, id, by, reason, `least(valid_from, $2), $2, suspended, reviewed_by, review, true, $4`)
+	return t.succeed(ctx, id, by, reason, `least(valid_from, $2), $2, suspended, suspended_under, reviewed_by, review, true, $4`)
 }
 
 // closeFact ends the recorded time of an agreement's or a grant's current row

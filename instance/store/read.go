@@ -262,7 +262,7 @@ func (s *Store) get(ctx context.Context, q queries, r Read) (Page, error) {
 	if err != nil {
 		return Page{}, err
 	}
-	l := listing{t: t, args: &policy.Args{}, limit: len(r.IDs), plan: samePlanSQL}
+	l := listing{t: t, args: (&policy.Args{}).Supposing(r.Flips), limit: len(r.IDs), plan: samePlanSQL}
 	p := newProjection(t, r.Filter, l.args)
 	r.Cursor = ""
 	wanted, err := s.wanted(p, Read{Where: r.Where, IDs: append([]crm.RecordID{}, r.IDs...)}, l.order, oneScan)

@@ -18,6 +18,7 @@ type Read struct {
 	Limit  int
 	Cursor string
 	IDs    []crm.RecordID // if not nil, only these
+	Flips  *policy.Flips  // of a Get: judgements supposed the other way round
 }
 
 // Page is one page of records, with the access stamp and the database's time
