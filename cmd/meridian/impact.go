@@ -35,6 +35,7 @@ type policyImpactCmd struct {
 	remote
 	tried
 	Subjects []string `placeholder:"SUBJECT" help:"Only these, as rep.west@amer or contract:amer-emea-account; all if absent."`
+	From     string   `placeholder:"DIGEST" help:"Compare with this kept bundle, not with the one in force."`
 	Action   string   `default:"read" help:"read, create, update, delete, share or withhold."`
 	Places   bool     `help:"Also by territory and segment."`
 	IDs      bool     `name:"ids" help:"Also a few ids of records that change."`
@@ -63,13 +64,30 @@ func (p policyImpactCmd) Run(ctx context.Context, out output) error {
 	if err != nil {
 		return err
 	}
-	stream, err := c.impact.Impact(ctx, &policyv1.ImpactRequest{Candidate: candidate, Subjects: p.Subjects, Action: p.Action})
+	report, err := compareBundles(ctx, c, &policyv1.ImpactRequest{Candidate: candidate, From: p.From, Subjects: p.Subjects, Action: p.Action}, out.Stderr)
 	if err != nil {
 		return err
 	}
+	switch {
+	case p.Records:
+		return p.records(ctx, c, candidate, out, report)
+	case p.JSON:
+		return printProto(out.Stdout, report)
+	}
+	p.print(out.Stdout, report)
+	return nil
+}
+
+// compareBundles asks for an impact, and puts what somebody gains first:
+// permissions before records.
+func compareBundles(ctx context.Context, c *clients, r *policyv1.ImpactRequest, progress io.Writer) (*policyv1.ImpactReport, error) {
+	stream, err := c.impact.Impact(ctx, r)
+	if err != nil {
+		return nil, err
+	}
 	defer stream.Close() //nolint:errcheck // the stream ends with the verb either way
 	report := &policyv1.ImpactReport{}
-	steps := stepsTo(out.Stderr)
+	steps := stepsTo(progress)
 	for stream.Receive() {
 		switch m := stream.Msg().GetMessage().(type) {
 		case *policyv1.ImpactResponse_Progress:
@@ -80,20 +98,11 @@ func (p policyImpactCmd) Run(ctx context.Context, out output) error {
 			report.Summary = m.Summary
 		}
 	}
-	if err := stream.Err(); err != nil {
-		return err
-	}
 	slices.SortStableFunc(report.Personas, func(a, b *policyv1.PersonaImpact) int {
-		return cmp.Or(cmp.Compare(gained(b), gained(a)), strings.Compare(a.GetSubject(), b.GetSubject()))
+		return cmp.Or(cmp.Compare(len(b.GetPermissionsGained()), len(a.GetPermissionsGained())), cmp.Compare(gained(b), gained(a)),
+			strings.Compare(a.GetSubject(), b.GetSubject()))
 	})
-	switch {
-	case p.Records:
-		return p.records(ctx, c, candidate, out, report)
-	case p.JSON:
-		return printProto(out.Stdout, report)
-	}
-	p.print(out.Stdout, report)
-	return nil
+	return report, stream.Err()
 }
 
 // stepsTo tells once a second how far long work is.
@@ -121,8 +130,13 @@ const loud = 0.2
 
 func (p policyImpactCmd) print(w io.Writer, r *policyv1.ImpactReport) {
 	s := r.GetSummary()
-	fmt.Fprintf(w, "bundle   %.12s instead of %.12s, which is in force\ncompared %d subjects and contracts for %s; %d differ\n\n",
-		s.GetAfter(), s.GetBefore(), s.GetCompared(), p.Action, s.GetDiffering())
+	which := map[bool]string{true: ", which is in force"}[p.From == ""]
+	fmt.Fprintf(w, "bundle   %.12s instead of %.12s%s\ncompared %d subjects and contracts for %s; %d differ\n\n",
+		s.GetAfter(), s.GetBefore(), which, s.GetCompared(), p.Action, s.GetDiffering())
+	for _, warning := range s.GetWarnings() {
+		fmt.Fprintf(w, "!! %s\n", printable(warning))
+	}
+	printPermissions(w, r.GetPersonas())
 	for _, x := range r.GetPersonas() {
 		for _, e := range x.GetEntities() {
 			if newly := part(e.GetGained(), e); newly >= loud {
@@ -148,10 +162,13 @@ func (p policyImpactCmd) print(w io.Writer, r *policyv1.ImpactReport) {
 		}
 	}
 	contract := func(x *policyv1.PersonaImpact) bool { return x.GetDestination() != "" }
+	printPowers(w, r.GetPersonas())
 	section("DENIALS THAT BECOME ALLOWED", func(x *policyv1.PersonaImpact) bool { return !contract(x) && gained(x) > 0 })
-	section("OTHER CHANGES", func(x *policyv1.PersonaImpact) bool { return !contract(x) && gained(x) == 0 })
-	section("RECEIVING INSTANCES", contract)
-	if len(r.GetPersonas()) == 0 {
+	section("OTHER CHANGES", func(x *policyv1.PersonaImpact) bool {
+		return !contract(x) && gained(x) == 0 && touchesRecords(x)
+	})
+	section("RECEIVING INSTANCES", func(x *policyv1.PersonaImpact) bool { return contract(x) && touchesRecords(x) })
+	if len(r.GetPersonas()) == 0 && len(s.GetWarnings()) == 0 {
 		fmt.Fprintln(w, "nothing changes for anybody")
 	}
 }

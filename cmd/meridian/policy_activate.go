@@ -175,10 +175,26 @@ func (a policyActivateCmd) undo(ctx context.Context, stands []stand, stages []st
 		base := at.place.Base
 		at.place.After, at.place.Base = s.Activation, s.Bundle
 		done, err := a.back(ctx, at, base, "an instance failed while the bundle was staged")
+		if e, _ := errorOf(err); e != nil && e.Kind == crm.Stale && a.left(ctx, at, s) {
+			continue
+		}
 		if err != nil {
 			s.State, s.Detail = "NOT ROLLED BACK", brief(err)
 			continue
 		}
 		s.State, s.Activation, s.Bundle, s.Detail = "rolled back", done.GetSequence(), done.GetDigest(), ""
 	}
+}
+
+// left says whether somebody else has taken the bundle out of force meanwhile,
+// and notes what is in force since.
+func (policyActivateCmd) left(ctx context.Context, at stand, s *stage) bool {
+	life, err := at.bundles.GetLife(ctx, &policyv1.GetLifeRequest{Limit: 1})
+	if err != nil || len(life.GetActivations()) == 0 || life.GetActivations()[0].GetDigest() == s.Bundle {
+		return false
+	}
+	now := life.GetActivations()[0]
+	s.State, s.Detail = "replaced meanwhile", fmt.Sprintf("%s by %s: %s", now.GetKind(), now.GetBy(), clipped(now.GetReason(), 50))
+	s.Activation, s.Bundle = now.GetSequence(), now.GetDigest()
+	return true
 }

@@ -72,7 +72,8 @@ func (r remote) at(instance string) remote {
 // stand is an instance with what is in force there.
 type stand struct {
 	*clients
-	place signed.Place
+	place   signed.Place
+	targets []string // where a rollback may go, the nearest first
 }
 
 // stands asks the named instances, or the caller's own, what is in force.
@@ -94,7 +95,7 @@ func (o officer) stands(ctx context.Context, instances []string) ([]stand, error
 		if err != nil {
 			return nil, err
 		}
-		s := stand{c, signed.Place{Instance: life.GetInstance()}}
+		s := stand{clients: c, place: signed.Place{Instance: life.GetInstance()}, targets: life.GetTargets()}
 		for _, a := range life.GetActivations() {
 			s.place.After, s.place.Base = a.GetSequence(), a.GetDigest()
 		}
