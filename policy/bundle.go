@@ -94,6 +94,9 @@ func (b *Bundle) parse(path, text string) (err error) {
 	if b.parsed[path], err = ast.ParseModuleWithOpts(path, text, ast.ParserOptions{RegoVersion: ast.RegoV1, Capabilities: capabilities(path)}); err != nil {
 		return unparsed(path, text, err)
 	}
+	if m := b.parsed[path]; m.Package.Path.HasPrefix(ast.MustParseRef(decisionPackage)) {
+		return atLine(path, m.Package.Location.Row, "the package meridian.decision is made of the grounds, for tests; give this one another name")
+	}
 	return nil
 }
 

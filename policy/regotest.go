@@ -96,9 +96,9 @@ func (b *Bundle) lintTests() error {
 	return unfit(problems)
 }
 
-// copies are all modules; compiling changes them.
+// copies are all modules, and the one made for tests; compiling changes them.
 func (b *Bundle) copies() map[string]*ast.Module {
-	out := map[string]*ast.Module{}
+	out := map[string]*ast.Module{decisionFile: b.decisionModule()}
 	for path, m := range b.parsed {
 		out[path] = m.Copy()
 	}
