@@ -23,6 +23,7 @@ const (
 	// hopeless is how often a child may end before the fleet is ready.
 	hopeless = 4
 	maxLog   = 32 << 20
+	lookLogs = 10 * time.Second // how often a log is looked at
 )
 
 // child is a supervised process of the run, with its log.
@@ -42,13 +43,10 @@ func (c *child) running() (pid, ends int) {
 	return c.pid, c.ends
 }
 
-// command is a fresh command that appends to the child's log. The log is
-// turned over when it has grown large.
+// command is a fresh command that appends to the child's log.
 func (c *child) command() (*exec.Cmd, error) {
-	if info, err := os.Stat(c.log); err == nil && info.Size() > maxLog {
-		if err := os.Rename(c.log, c.log+".1"); err != nil {
-			return nil, err
-		}
+	if err := turnOver(c.log, maxLog); err != nil {
+		return nil, err
 	}
 	log, err := os.OpenFile(c.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -57,6 +55,55 @@ func (c *child) command() (*exec.Cmd, error) {
 	cmd := exec.Command(c.args[0], c.args[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
 	return cmd, nil
+}
+
+// turnOver puts a log that has grown large beside itself, in place of the one
+// that was put there before, and empties it. Whoever appends to it goes on: the
+// file stays the same, and the child outlives this process with it. What is
+// written between the last look and the emptying is lost.
+func turnOver(path string, size int64) error {
+	info, err := os.Stat(path)
+	if errors.Is(err, os.ErrNotExist) || err == nil && info.Size() <= size {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	log, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer log.Close() // what counts is in the other one
+	old, err := os.OpenFile(path+".1", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(old, log)
+	if err = errors.Join(err, old.Close()); err != nil {
+		return err // and nothing is lost
+	}
+	return log.Truncate(0)
+}
+
+// turnLogsOver keeps the children's logs small until ctx ends.
+func (r *run) turnLogsOver(ctx context.Context, children []*child) {
+	failed := map[string]bool{}
+	tick := time.NewTicker(lookLogs)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for _, c := range children {
+			err := turnOver(c.log, maxLog)
+			if err != nil && !failed[c.log] {
+				r.warn("the log of %s grows: %v", c.name, err)
+			}
+			failed[c.log] = err != nil
+		}
+	}
 }
 
 // hopelessly is the error of a child that ends again and again.
@@ -77,6 +124,7 @@ func (r *run) keep(grace time.Duration, children ...*child) (stop func()) {
 			embedded.Keep(ctx, embedded.Child{Name: c.name, Command: c.command, Grace: grace}, func(n embedded.Notice) { r.notice(ctx, c, n) })
 		})
 	}
+	all.Go(func() { r.turnLogsOver(ctx, children) })
 	return func() { cancel(); all.Wait() }
 }
 

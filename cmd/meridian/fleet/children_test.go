@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"net"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -34,6 +35,36 @@ func TestAChildThatDoesNotStayUpIsGivenUpWithItsLastWords(t *testing.T) {
 	err := poll(ctx, 10*time.Millisecond, func() (bool, error) { return false, c.hopelessly() })
 	if crm.KindOf(err) != crm.Unavailable || !strings.Contains(err.Error(), "the database is not there") {
 		t.Errorf("error = %v, want one with the end of the log", err)
+	}
+}
+
+// TestALargeLogIsTurnedOver while its writer goes on: at most twice the size is
+// kept, and nobody has to open it again.
+func TestALargeLogIsTurnedOver(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "serve.log")
+	if err := turnOver(path, 10); err != nil {
+		t.Errorf("no log yet: %v", err)
+	}
+	log, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close() // the test is over
+	for i, want := range []struct{ now, old string }{{"", "first line\n\n"}, {"b\n", "first line\n\n"}, {"", "b\nthird line\n"}} {
+		if _, err := log.WriteString([]string{"first line\n\n", "b\n", "third line\n"}[i]); err != nil {
+			t.Fatal(err)
+		}
+		if err := turnOver(path, 10); err != nil {
+			t.Fatal(err)
+		}
+		now, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		old, err := os.ReadFile(path + ".1")
+		if err != nil || string(now) != want.now || string(old) != want.old {
+			t.Errorf("after write %d: %q and before it %q (%v), want %+v", i+1, now, old, err, want)
+		}
 	}
 }
 
