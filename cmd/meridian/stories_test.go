@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -39,6 +40,7 @@ func TestFleet(t *testing.T) {
 		{"an agreement expires by time alone", tellAgreementExpires},
 		{"a broken e-mail is refused by name", tellBrokenEmail},
 		{"a company that changes its sector is given back", tellMovesSector},
+		{"what is to be given back waits for its destination", tellRetractionWaits},
 		{"a write away from home", tellNotHome},
 		{"a killed plugin lets nothing through", tellPluginKilled},
 		{"an instance killed during exchange", tellInstanceKilled},
@@ -193,6 +195,62 @@ func tellMovesSector(t *testing.T, f *running) {
 	if n := f.count(t, "banker@finserv", "account", ""); n != 538 {
 		t.Errorf("banker counts %d, want 538", n)
 	}
+}
+
+func tellRetractionWaits(t *testing.T, f *running) {
+	waits := func() (seconds float64, err error) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, f.Instances["amer"]+"/metrics", http.NoBody)
+		if err != nil {
+			return 0, err
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return 0, err
+		}
+		defer res.Body.Close()
+		page, err := io.ReadAll(res.Body)
+		if err != nil {
+			return 0, err
+		}
+		_, text, found := strings.Cut(string(page), "\nmeridian_exchange_retraction_unacknowledged_seconds ")
+		if !found {
+			return 0, fmt.Errorf("the metric is not there")
+		}
+		text, _, _ = strings.Cut(text, "\n")
+		return strconv.ParseFloat(text, 64)
+	}
+	signal := func(s syscall.Signal) {
+		if err := syscall.Kill(f.PIDs.Instances["finserv"], s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bank := f.list(t, "rep.west@amer", "account", "sector = 'Financials'")[0]
+	signal(syscall.SIGSTOP)
+	defer signal(syscall.SIGCONT)
+	moved := f.update(t, "rep.west@amer", bank, map[string]any{"sector": "Energy", "industry_group": "Energy", "industry": "Oil, Gas & Consumable Fuels"})
+	eventually(t, "amer says that a retraction waits", func() error {
+		if seconds, err := waits(); err != nil || seconds <= 0 {
+			return fmt.Errorf("it waits for %v s, %w", seconds, err)
+		}
+		return nil
+	})
+	signal(syscall.SIGCONT)
+	eventually(t, "finserv acknowledges it", func() error {
+		if seconds, err := waits(); err != nil || seconds != 0 {
+			return fmt.Errorf("it waits for %v s, %w", seconds, err)
+		}
+		return nil
+	})
+	if a := f.call(t, "banker@finserv", http.MethodGet, "/api/v1/account/"+bank.ID, nil); a.Status != http.StatusNotFound {
+		t.Errorf("acknowledged, and finserv answers %d %s", a.Status, a.Body)
+	}
+	f.update(t, "rep.west@amer", moved, map[string]any{"sector": "Financials", "industry_group": bank.Fields["industry_group"], "industry": bank.Fields["industry"]})
+	eventually(t, "finserv holds it again", func() error {
+		if a, err := f.try("banker@finserv", http.MethodGet, "/api/v1/account/"+bank.ID, nil); err != nil || a.Status != http.StatusOK {
+			return fmt.Errorf("%d, %w", a.Status, err)
+		}
+		return nil
+	})
 }
 
 func tellNotHome(t *testing.T, f *running) {
