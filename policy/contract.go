@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -59,4 +60,25 @@ func (q *asked) grants(group string) bool {
 // notGranted is the reason that a group which rules show does not leave.
 func notGranted(group string) Reason {
 	return Reason{Ground: contractGround, Text: fmt.Sprintf("the contract does not grant the group %s", group)}
+}
+
+// Exceeds lists the field groups that the rules would show to another instance
+// on some record and its contract does not grant. They do not leave, but a rule
+// that shows them is hardly meant so.
+func (e *Engine) Exceeds(ctx context.Context, s crm.Subject, entity string, groups []string) (more []string, err error) {
+	q := e.asked(s, crm.ActionPublish, entity)
+	if s.Kind != crm.KindInstance {
+		return nil, nil
+	}
+	q.who.Groups = groups
+	f, err := q.bounded(ctx, groups)
+	if err != nil {
+		return nil, e.failed(ctx, crm.ActionPublish, entity, err)
+	}
+	for _, g := range groups {
+		if !slices.Contains(s.Groups, g) && f.where() != constant(false) && f.reveals[g] != constant(false) {
+			more = append(more, g)
+		}
+	}
+	return more, nil
 }

@@ -147,7 +147,12 @@ func (e *Engine) Filter(ctx context.Context, s crm.Subject, a crm.Action, entity
 	return f, nil
 }
 
-func (e *Engine) filter(ctx context.Context, s crm.Subject, a crm.Action, entity string, groups []string) (f Filter, err error) {
+func (e *Engine) filter(ctx context.Context, s crm.Subject, a crm.Action, entity string, groups []string) (Filter, error) {
+	return e.asked(s, a, entity).bounded(ctx, groups)
+}
+
+// bounded makes the filter within the limits of every evaluation.
+func (q *asked) bounded(ctx context.Context, groups []string) (f Filter, err error) {
 	defer func() {
 		if p := recover(); p != nil { // a panic in OPA is no approval
 			f, err = Filter{}, fmt.Errorf("panic: %v", p)
@@ -158,7 +163,7 @@ func (e *Engine) filter(ctx context.Context, s crm.Subject, a crm.Action, entity
 	}
 	ctx, done := context.WithTimeout(ctx, evaluateAtMost)
 	defer done()
-	return e.asked(s, a, entity).filter(ctx, groups)
+	return q.filter(ctx, groups)
 }
 
 func (q *asked) filter(ctx context.Context, groups []string) (f Filter, err error) {

@@ -102,6 +102,11 @@ func (e explainCmd) who(ctx context.Context, c *clients, out output) error {
 		t.add(v.GetSubject(), v.GetKind(), strings.Join(by, ","), orNone(v.GetRevealed()))
 	}
 	t.print(out.Stdout, "nobody can see it")
+	for _, v := range resp.GetViewers() {
+		for _, r := range v.GetBounds() {
+			fmt.Fprintf(out.Stdout, "%s: %s, whatever the rules show\n", v.GetSubject(), r.GetText())
+		}
+	}
 	return nil
 }
 

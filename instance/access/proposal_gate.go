@@ -207,6 +207,11 @@ func (d *Door) rehearsed(ctx context.Context, engine *policy.Engine, r *Report) 
 	if !r.add("filters", fmt.Sprintf("%d filters of %d personas, people and instances", filters, len(people)), broken) {
 		return nil
 	}
+	exceeded, err := d.exceeding(ctx, engine, people)
+	if err != nil {
+		return err
+	}
+	r.Warnings = append(r.Warnings, exceeded...)
 	o := oracle{Door: d, engine: engine}
 	for _, def := range d.store.Definitions() {
 		if err := o.compare(ctx, def, spread(people, sampledSubjects)); err != nil {
@@ -215,6 +220,27 @@ func (d *Door) rehearsed(ctx context.Context, engine *policy.Engine, r *Report) 
 	}
 	r.add("oracle", fmt.Sprintf("%d decisions on %d live records", o.decisions, o.records), o.problems)
 	return nil
+}
+
+// exceeding says to which other instances the rules would show more than their
+// contracts grant. The contracts hold (I16), but the rule is hardly meant so.
+func (d *Door) exceeding(ctx context.Context, engine *policy.Engine, people []crm.Subject) (warnings []string, err error) {
+	for _, s := range people {
+		var groups []string
+		for _, def := range d.store.Definitions() {
+			more, err := engine.Exceeds(ctx, s, def.Entity, def.Groups())
+			if err != nil {
+				return nil, err
+			}
+			groups = append(groups, more...)
+		}
+		if len(groups) > 0 {
+			slices.Sort(groups)
+			warnings = append(warnings, fmt.Sprintf("the rules would show %s the groups %s, which its contract does not grant: they do not leave; "+
+				"say within_contract(ask, group) if that is what the rule means", s.ID, strings.Join(slices.Compact(groups), ", ")))
+		}
+	}
+	return warnings, nil
 }
 
 func actionsOf(s crm.Subject) []crm.Action {

@@ -15,6 +15,7 @@ type Viewer struct {
 	Kind     crm.SubjectKind
 	Opens    []Reason
 	Revealed []string
+	Bounds   []Reason // groups that the rules show and the contract does not grant
 }
 
 // Sight is what a subject can see of one entity.
@@ -174,7 +175,7 @@ func (q question) viewer(ctx context.Context) (*Viewer, error) {
 	if err != nil || !answer.Allowed {
 		return nil, err
 	}
-	return &Viewer{Subject: q.subject.ID, Kind: q.subject.Kind, Opens: reasons(answer.Opens), Revealed: answer.Revealed}, nil
+	return &Viewer{Subject: q.subject.ID, Kind: q.subject.Kind, Opens: reasons(answer.Opens), Revealed: answer.Revealed, Bounds: reasons(answer.Bounds)}, nil
 }
 
 // WhatSees counts what a subject can read, entity by entity. It is for who may

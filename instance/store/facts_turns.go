@@ -43,6 +43,9 @@ select b.at, f.kind, f.id, b.begins, f.text, f.concerns from (
     department || ' may ' || array_to_string(actions, ', ') || ' records of ' || on_department from fact.relationship where recorded_to = 'infinity'
   union all select 'contract', id, valid_from, valid_to, 'contract:' || id, entity || ' from ' || source || ' to ' || destination
     from fact.contract where recorded_to = 'infinity'
+  union all select 'denial', id, valid_from, valid_to, case subject when '' then '' else 's:' || subject end,
+    concat_ws(', ', 'closes account ' || account::text, nullif('closes territory ' || territory, 'closes territory '), nullif('to ' || subject, 'to '))
+    from fact.denial where recorded_to = 'infinity'
   union all select 'key', id, valid_from, valid_to, 'key', 'signatures of ' || subject || ' for ' || department from meridian.officer_key where revoked_at is null
 ) f cross join lateral (values (f.valid_from, true), (f.valid_to, false)) b(at, begins)
 where f.valid_from < f.valid_to and b.at > $1 and b.at <= $2

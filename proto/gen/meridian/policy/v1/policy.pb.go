@@ -306,9 +306,12 @@ type Viewer struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Subject string                 `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
 	// person, service or instance.
-	Kind          string    `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
-	Opens         []*Reason `protobuf:"bytes,3,rep,name=opens,proto3" json:"opens,omitempty"`
-	Revealed      []string  `protobuf:"bytes,4,rep,name=revealed,proto3" json:"revealed,omitempty"`
+	Kind     string    `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	Opens    []*Reason `protobuf:"bytes,3,rep,name=opens,proto3" json:"opens,omitempty"`
+	Revealed []string  `protobuf:"bytes,4,rep,name=revealed,proto3" json:"revealed,omitempty"`
+	// Field groups that the rules show and that the contract does not grant: they
+	// do not leave.
+	Bounds        []*Reason `protobuf:"bytes,5,rep,name=bounds,proto3" json:"bounds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -367,6 +370,13 @@ func (x *Viewer) GetOpens() []*Reason {
 func (x *Viewer) GetRevealed() []string {
 	if x != nil {
 		return x.Revealed
+	}
+	return nil
+}
+
+func (x *Viewer) GetBounds() []*Reason {
+	if x != nil {
+		return x.Bounds
 	}
 	return nil
 }
@@ -2111,12 +2121,13 @@ const file_meridian_policy_v1_policy_proto_rawDesc = "" +
 	"\x06entity\x18\x01 \x01(\tR\x06entity\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\"M\n" +
 	"\x15ExplainRecordResponse\x124\n" +
-	"\aviewers\x18\x01 \x03(\v2\x1a.meridian.policy.v1.ViewerR\aviewers\"\x84\x01\n" +
+	"\aviewers\x18\x01 \x03(\v2\x1a.meridian.policy.v1.ViewerR\aviewers\"\xb8\x01\n" +
 	"\x06Viewer\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x120\n" +
 	"\x05opens\x18\x03 \x03(\v2\x1a.meridian.policy.v1.ReasonR\x05opens\x12\x1a\n" +
-	"\brevealed\x18\x04 \x03(\tR\brevealed\"1\n" +
+	"\brevealed\x18\x04 \x03(\tR\brevealed\x122\n" +
+	"\x06bounds\x18\x05 \x03(\v2\x1a.meridian.policy.v1.ReasonR\x06bounds\"1\n" +
 	"\x15ExplainSubjectRequest\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\"K\n" +
 	"\x16ExplainSubjectResponse\x121\n" +
@@ -2321,60 +2332,61 @@ var file_meridian_policy_v1_policy_proto_depIdxs = []int32{
 	8,  // 2: meridian.policy.v1.ExplainResponse.steps:type_name -> meridian.policy.v1.Reason
 	4,  // 3: meridian.policy.v1.ExplainRecordResponse.viewers:type_name -> meridian.policy.v1.Viewer
 	8,  // 4: meridian.policy.v1.Viewer.opens:type_name -> meridian.policy.v1.Reason
-	7,  // 5: meridian.policy.v1.ExplainSubjectResponse.sights:type_name -> meridian.policy.v1.Sight
-	35, // 6: meridian.policy.v1.Sight.grounds:type_name -> meridian.policy.v1.Sight.GroundsEntry
-	36, // 7: meridian.policy.v1.Sight.territories:type_name -> meridian.policy.v1.Sight.TerritoriesEntry
-	37, // 8: meridian.policy.v1.Sight.segments:type_name -> meridian.policy.v1.Sight.SegmentsEntry
-	38, // 9: meridian.policy.v1.Agreement.from:type_name -> google.protobuf.Timestamp
-	38, // 10: meridian.policy.v1.Agreement.to:type_name -> google.protobuf.Timestamp
-	9,  // 11: meridian.policy.v1.ListAgreementsResponse.agreements:type_name -> meridian.policy.v1.Agreement
-	9,  // 12: meridian.policy.v1.CreateAgreementRequest.agreement:type_name -> meridian.policy.v1.Agreement
-	9,  // 13: meridian.policy.v1.CreateAgreementResponse.agreement:type_name -> meridian.policy.v1.Agreement
-	9,  // 14: meridian.policy.v1.EndAgreementResponse.agreement:type_name -> meridian.policy.v1.Agreement
-	38, // 15: meridian.policy.v1.Grant.from:type_name -> google.protobuf.Timestamp
-	38, // 16: meridian.policy.v1.Grant.to:type_name -> google.protobuf.Timestamp
-	16, // 17: meridian.policy.v1.JudgeRequest.grant:type_name -> meridian.policy.v1.Grant
-	16, // 18: meridian.policy.v1.JudgeResponse.grant:type_name -> meridian.policy.v1.Grant
-	16, // 19: meridian.policy.v1.ListGrantsResponse.grants:type_name -> meridian.policy.v1.Grant
-	16, // 20: meridian.policy.v1.EndGrantResponse.grant:type_name -> meridian.policy.v1.Grant
-	16, // 21: meridian.policy.v1.ReinstateGrantResponse.grant:type_name -> meridian.policy.v1.Grant
-	25, // 22: meridian.policy.v1.GetBundleResponse.modules:type_name -> meridian.policy.v1.Module
-	25, // 23: meridian.policy.v1.TestBundleRequest.modules:type_name -> meridian.policy.v1.Module
-	30, // 24: meridian.policy.v1.TestBundleResponse.results:type_name -> meridian.policy.v1.TestResult
-	25, // 25: meridian.policy.v1.CheckBundleRequest.modules:type_name -> meridian.policy.v1.Module
-	0,  // 26: meridian.policy.v1.PolicyService.Explain:input_type -> meridian.policy.v1.ExplainRequest
-	2,  // 27: meridian.policy.v1.PolicyService.ExplainRecord:input_type -> meridian.policy.v1.ExplainRecordRequest
-	5,  // 28: meridian.policy.v1.PolicyService.ExplainSubject:input_type -> meridian.policy.v1.ExplainSubjectRequest
-	10, // 29: meridian.policy.v1.PolicyService.ListAgreements:input_type -> meridian.policy.v1.ListAgreementsRequest
-	12, // 30: meridian.policy.v1.PolicyService.CreateAgreement:input_type -> meridian.policy.v1.CreateAgreementRequest
-	14, // 31: meridian.policy.v1.PolicyService.EndAgreement:input_type -> meridian.policy.v1.EndAgreementRequest
-	17, // 32: meridian.policy.v1.PolicyService.Judge:input_type -> meridian.policy.v1.JudgeRequest
-	19, // 33: meridian.policy.v1.PolicyService.ListGrants:input_type -> meridian.policy.v1.ListGrantsRequest
-	21, // 34: meridian.policy.v1.PolicyService.EndGrant:input_type -> meridian.policy.v1.EndGrantRequest
-	23, // 35: meridian.policy.v1.PolicyService.ReinstateGrant:input_type -> meridian.policy.v1.ReinstateGrantRequest
-	26, // 36: meridian.policy.v1.PolicyService.GetBundle:input_type -> meridian.policy.v1.GetBundleRequest
-	28, // 37: meridian.policy.v1.PolicyService.TestBundle:input_type -> meridian.policy.v1.TestBundleRequest
-	31, // 38: meridian.policy.v1.PolicyService.CheckBundle:input_type -> meridian.policy.v1.CheckBundleRequest
-	33, // 39: meridian.policy.v1.PolicyService.Eval:input_type -> meridian.policy.v1.EvalRequest
-	1,  // 40: meridian.policy.v1.PolicyService.Explain:output_type -> meridian.policy.v1.ExplainResponse
-	3,  // 41: meridian.policy.v1.PolicyService.ExplainRecord:output_type -> meridian.policy.v1.ExplainRecordResponse
-	6,  // 42: meridian.policy.v1.PolicyService.ExplainSubject:output_type -> meridian.policy.v1.ExplainSubjectResponse
-	11, // 43: meridian.policy.v1.PolicyService.ListAgreements:output_type -> meridian.policy.v1.ListAgreementsResponse
-	13, // 44: meridian.policy.v1.PolicyService.CreateAgreement:output_type -> meridian.policy.v1.CreateAgreementResponse
-	15, // 45: meridian.policy.v1.PolicyService.EndAgreement:output_type -> meridian.policy.v1.EndAgreementResponse
-	18, // 46: meridian.policy.v1.PolicyService.Judge:output_type -> meridian.policy.v1.JudgeResponse
-	20, // 47: meridian.policy.v1.PolicyService.ListGrants:output_type -> meridian.policy.v1.ListGrantsResponse
-	22, // 48: meridian.policy.v1.PolicyService.EndGrant:output_type -> meridian.policy.v1.EndGrantResponse
-	24, // 49: meridian.policy.v1.PolicyService.ReinstateGrant:output_type -> meridian.policy.v1.ReinstateGrantResponse
-	27, // 50: meridian.policy.v1.PolicyService.GetBundle:output_type -> meridian.policy.v1.GetBundleResponse
-	29, // 51: meridian.policy.v1.PolicyService.TestBundle:output_type -> meridian.policy.v1.TestBundleResponse
-	32, // 52: meridian.policy.v1.PolicyService.CheckBundle:output_type -> meridian.policy.v1.CheckBundleResponse
-	34, // 53: meridian.policy.v1.PolicyService.Eval:output_type -> meridian.policy.v1.EvalResponse
-	40, // [40:54] is the sub-list for method output_type
-	26, // [26:40] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	8,  // 5: meridian.policy.v1.Viewer.bounds:type_name -> meridian.policy.v1.Reason
+	7,  // 6: meridian.policy.v1.ExplainSubjectResponse.sights:type_name -> meridian.policy.v1.Sight
+	35, // 7: meridian.policy.v1.Sight.grounds:type_name -> meridian.policy.v1.Sight.GroundsEntry
+	36, // 8: meridian.policy.v1.Sight.territories:type_name -> meridian.policy.v1.Sight.TerritoriesEntry
+	37, // 9: meridian.policy.v1.Sight.segments:type_name -> meridian.policy.v1.Sight.SegmentsEntry
+	38, // 10: meridian.policy.v1.Agreement.from:type_name -> google.protobuf.Timestamp
+	38, // 11: meridian.policy.v1.Agreement.to:type_name -> google.protobuf.Timestamp
+	9,  // 12: meridian.policy.v1.ListAgreementsResponse.agreements:type_name -> meridian.policy.v1.Agreement
+	9,  // 13: meridian.policy.v1.CreateAgreementRequest.agreement:type_name -> meridian.policy.v1.Agreement
+	9,  // 14: meridian.policy.v1.CreateAgreementResponse.agreement:type_name -> meridian.policy.v1.Agreement
+	9,  // 15: meridian.policy.v1.EndAgreementResponse.agreement:type_name -> meridian.policy.v1.Agreement
+	38, // 16: meridian.policy.v1.Grant.from:type_name -> google.protobuf.Timestamp
+	38, // 17: meridian.policy.v1.Grant.to:type_name -> google.protobuf.Timestamp
+	16, // 18: meridian.policy.v1.JudgeRequest.grant:type_name -> meridian.policy.v1.Grant
+	16, // 19: meridian.policy.v1.JudgeResponse.grant:type_name -> meridian.policy.v1.Grant
+	16, // 20: meridian.policy.v1.ListGrantsResponse.grants:type_name -> meridian.policy.v1.Grant
+	16, // 21: meridian.policy.v1.EndGrantResponse.grant:type_name -> meridian.policy.v1.Grant
+	16, // 22: meridian.policy.v1.ReinstateGrantResponse.grant:type_name -> meridian.policy.v1.Grant
+	25, // 23: meridian.policy.v1.GetBundleResponse.modules:type_name -> meridian.policy.v1.Module
+	25, // 24: meridian.policy.v1.TestBundleRequest.modules:type_name -> meridian.policy.v1.Module
+	30, // 25: meridian.policy.v1.TestBundleResponse.results:type_name -> meridian.policy.v1.TestResult
+	25, // 26: meridian.policy.v1.CheckBundleRequest.modules:type_name -> meridian.policy.v1.Module
+	0,  // 27: meridian.policy.v1.PolicyService.Explain:input_type -> meridian.policy.v1.ExplainRequest
+	2,  // 28: meridian.policy.v1.PolicyService.ExplainRecord:input_type -> meridian.policy.v1.ExplainRecordRequest
+	5,  // 29: meridian.policy.v1.PolicyService.ExplainSubject:input_type -> meridian.policy.v1.ExplainSubjectRequest
+	10, // 30: meridian.policy.v1.PolicyService.ListAgreements:input_type -> meridian.policy.v1.ListAgreementsRequest
+	12, // 31: meridian.policy.v1.PolicyService.CreateAgreement:input_type -> meridian.policy.v1.CreateAgreementRequest
+	14, // 32: meridian.policy.v1.PolicyService.EndAgreement:input_type -> meridian.policy.v1.EndAgreementRequest
+	17, // 33: meridian.policy.v1.PolicyService.Judge:input_type -> meridian.policy.v1.JudgeRequest
+	19, // 34: meridian.policy.v1.PolicyService.ListGrants:input_type -> meridian.policy.v1.ListGrantsRequest
+	21, // 35: meridian.policy.v1.PolicyService.EndGrant:input_type -> meridian.policy.v1.EndGrantRequest
+	23, // 36: meridian.policy.v1.PolicyService.ReinstateGrant:input_type -> meridian.policy.v1.ReinstateGrantRequest
+	26, // 37: meridian.policy.v1.PolicyService.GetBundle:input_type -> meridian.policy.v1.GetBundleRequest
+	28, // 38: meridian.policy.v1.PolicyService.TestBundle:input_type -> meridian.policy.v1.TestBundleRequest
+	31, // 39: meridian.policy.v1.PolicyService.CheckBundle:input_type -> meridian.policy.v1.CheckBundleRequest
+	33, // 40: meridian.policy.v1.PolicyService.Eval:input_type -> meridian.policy.v1.EvalRequest
+	1,  // 41: meridian.policy.v1.PolicyService.Explain:output_type -> meridian.policy.v1.ExplainResponse
+	3,  // 42: meridian.policy.v1.PolicyService.ExplainRecord:output_type -> meridian.policy.v1.ExplainRecordResponse
+	6,  // 43: meridian.policy.v1.PolicyService.ExplainSubject:output_type -> meridian.policy.v1.ExplainSubjectResponse
+	11, // 44: meridian.policy.v1.PolicyService.ListAgreements:output_type -> meridian.policy.v1.ListAgreementsResponse
+	13, // 45: meridian.policy.v1.PolicyService.CreateAgreement:output_type -> meridian.policy.v1.CreateAgreementResponse
+	15, // 46: meridian.policy.v1.PolicyService.EndAgreement:output_type -> meridian.policy.v1.EndAgreementResponse
+	18, // 47: meridian.policy.v1.PolicyService.Judge:output_type -> meridian.policy.v1.JudgeResponse
+	20, // 48: meridian.policy.v1.PolicyService.ListGrants:output_type -> meridian.policy.v1.ListGrantsResponse
+	22, // 49: meridian.policy.v1.PolicyService.EndGrant:output_type -> meridian.policy.v1.EndGrantResponse
+	24, // 50: meridian.policy.v1.PolicyService.ReinstateGrant:output_type -> meridian.policy.v1.ReinstateGrantResponse
+	27, // 51: meridian.policy.v1.PolicyService.GetBundle:output_type -> meridian.policy.v1.GetBundleResponse
+	29, // 52: meridian.policy.v1.PolicyService.TestBundle:output_type -> meridian.policy.v1.TestBundleResponse
+	32, // 53: meridian.policy.v1.PolicyService.CheckBundle:output_type -> meridian.policy.v1.CheckBundleResponse
+	34, // 54: meridian.policy.v1.PolicyService.Eval:output_type -> meridian.policy.v1.EvalResponse
+	41, // [41:55] is the sub-list for method output_type
+	27, // [27:41] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_meridian_policy_v1_policy_proto_init() }
