@@ -293,7 +293,7 @@ func TestProposalsThatAreRefused(t *testing.T) {
 		files map[string]string
 		says  string
 	}{
-		"misspelt rule":      {with("territory.rego", "\nterritori(ask, _, _) if permitted(ask)\n"), "misspelt"},
+		"misspelt rule":      {with("territory.rego", "\nterritori(ask, _, _) if permitted(ask)\n"), "did you mean territory?"},
 		"a clock":            {with("territory.rego", "\nterritory(_, _, _) if time.now_ns() > 0\n"), "time.now_ns"},
 		"the network":        {with("territory.rego", "\nterritory(_, _, _) if http.send({\"method\": \"get\", \"url\": \"http://x\"}).status_code == 200\n"), "http.send"},
 		"no test":            {with("territory.rego", "\nterritory(ask, record, _) if {\n\tpermitted(ask)\n\trecord.owner == \"x\"\n\trecord.home == \"y\"\n}\n"), "holds in no test"},
