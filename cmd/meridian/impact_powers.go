@@ -56,7 +56,7 @@ func printPowers(w io.Writer, personas []*policyv1.PersonaImpact) {
 		var lines []string
 		for _, l := range x.GetLimits() {
 			loud := map[bool]string{true: "!! ", false: "   "}[l.GetLooser()]
-			lines = append(lines, fmt.Sprintf("    %s%s: %s, now %s", loud, printable(l.GetLimit()), printable(l.GetAfter()), printable(l.GetBefore())))
+			lines = append(lines, fmt.Sprintf("    %s%s: %s -> %s", loud, printable(l.GetLimit()), printable(l.GetBefore()), printable(l.GetAfter())))
 		}
 		for _, p := range x.GetPermissionsLost() {
 			lines = append(lines, fmt.Sprintf("       no more: %s (%s)", printable(p.GetPermission()), printable(p.GetText())))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"meridian/instance/crm"
@@ -97,7 +98,7 @@ looks for 10 seconds at most; with --now, or if that is not enough, it says so a
 }
 
 // Run rolls back, instance by instance: one that fails does not keep the others
-// from it.
+// from it, and nobody waits to be told what it changed elsewhere.
 func (r policyRollbackCmd) Run(ctx context.Context, out output) error {
 	if _, err := r.private(); err != nil { // before anybody waits
 		return err
@@ -107,46 +108,50 @@ func (r policyRollbackCmd) Run(ctx context.Context, out output) error {
 		return err
 	}
 	var failed []error
+	var untold []stand
 	for _, at := range stands {
-		if err := r.one(ctx, out, at); err != nil {
+		told, err := r.one(ctx, out, at)
+		switch {
+		case err != nil:
 			if len(stands) > 1 {
 				fmt.Fprintf(out.Stderr, "%s: NOT ROLLED BACK: %s\n", at.place.Instance, brief(err))
 			}
 			failed = append(failed, err)
+		case !told:
+			untold = append(untold, at)
+		}
+	}
+	for _, at := range untold {
+		if err := at.tell(ctx, out, at.place.Base, ""); err != nil { // it is done; that nobody can say more does not undo it
+			fmt.Fprintf(out.Stdout, "%s: what that changes is not known: %s\n", at.place.Instance, brief(err))
 		}
 	}
 	return errors.Join(failed...)
 }
 
-func (r policyRollbackCmd) one(ctx context.Context, out output, at stand) error {
+// one rolls one instance back, and says whether it told what that changes.
+func (r policyRollbackCmd) one(ctx context.Context, out output, at stand) (told bool, err error) {
 	digest, err := at.below(ctx, r.Digest)
 	if err != nil {
-		return err
+		return false, err
 	}
-	told := r.JSON
-	if !told && !r.Now {
+	if told = r.JSON; !told && !r.Now {
 		within, cancel := context.WithTimeout(ctx, lookAtMost)
 		told = at.tell(within, out, "", digest) == nil
 		cancel()
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return told, ctx.Err()
 		}
 	}
 	done, err := r.back(ctx, at, digest, r.Reason)
 	switch {
 	case err != nil:
-		return err
+		return told, err
 	case r.JSON:
-		return printProto(out.Stdout, done)
+		return told, printProto(out.Stdout, done)
 	}
 	fmt.Fprintf(out.Stdout, "%s: bundle %.12s is in force again, activation %d; %.12s is withdrawn\n", at.place.Instance, done.GetDigest(), done.GetSequence(), at.place.Base)
-	if told {
-		return nil
-	}
-	if err := at.tell(ctx, out, at.place.Base, digest); err != nil { // it is done; that nobody can say more does not undo it
-		fmt.Fprintf(out.Stdout, "what that changes is not known: %s\n  meridian policy impact %s --from %s says it\n", brief(err), digest, at.place.Base)
-	}
-	return nil
+	return told, nil
 }
 
 // below is the whole digest of a bundle to go back to; of the one right below
@@ -163,47 +168,62 @@ func (s stand) below(ctx context.Context, digest string) (string, error) {
 	return kept.GetDigest(), err
 }
 
-// tell prints what another bundle would change, or changed, for whom it opens
-// first.
+// tell prints what another bundle changes, for whom it opens first: one that is
+// not in force yet, or the one that is now, compared with what was before.
 func (s stand) tell(ctx context.Context, out output, from, to string) error {
+	if to == "" {
+		life, err := s.bundles.GetLife(ctx, &policyv1.GetLifeRequest{Limit: 1})
+		if err != nil {
+			return err
+		}
+		to = life.GetActivations()[0].GetDigest()
+	}
 	report, err := compareBundles(ctx, s.clients, &policyv1.ImpactRequest{From: from, Candidate: &policyv1.Candidate{Digest: to}}, out.Stderr)
 	if err == nil {
-		printReturn(out.Stdout, report)
+		printReturn(out.Stdout, s.place.Instance, report)
 	}
 	return err
 }
 
-func printReturn(w io.Writer, r *policyv1.ImpactReport) {
+func printReturn(w io.Writer, instance string, r *policyv1.ImpactReport) {
 	s := r.GetSummary()
-	fmt.Fprintf(w, "from bundle %.12s back to %.12s\n", s.GetBefore(), s.GetAfter())
+	fmt.Fprintf(w, "%s: from bundle %.12s back to %.12s\n", instance, s.GetBefore(), s.GetAfter())
 	printPermissions(w, r.GetPersonas())
-	printPowers(w, r.GetPersonas())
 	opens, closes := 0, 0
 	for _, x := range r.GetPersonas() {
-		for _, e := range x.GetEntities() {
-			switch {
-			case e.GetGained() > 0 && x.GetDestination() != "":
-				fmt.Fprintf(w, "!! %s to %s: %d %s records leave again\n", printable(x.GetSubject()), printable(x.GetDestination()), e.GetGained(), e.GetEntity())
-			case e.GetGained() > 0:
-				fmt.Fprintf(w, "!! %s sees %d of %d %s records again\n", printable(x.GetSubject()), e.GetGained(), e.GetRecords(), e.GetEntity())
-			}
-			for _, g := range e.GetGroups() {
-				if g.GetGained() > 0 {
-					fmt.Fprintf(w, "!! %s: group %s of %s is shown on %d records again\n", printable(x.GetSubject()), g.GetGroup(), e.GetEntity(), g.GetGained())
-				}
-			}
-		}
-		if gained(x) > 0 {
+		again, less := reopened(x)
+		if len(again) > 0 {
 			opens++
-		}
-		for _, e := range x.GetEntities() {
-			if e.GetLost() > 0 {
-				closes++
-				break
+			verb := "sees again"
+			if x.GetDestination() != "" {
+				verb = "to " + printable(x.GetDestination()) + ": leave again"
 			}
+			fmt.Fprintf(w, "!! %s %s: %s\n", printable(x.GetSubject()), verb, strings.Join(again, "; "))
+		}
+		if less {
+			closes++
 		}
 	}
+	printPowers(w, r.GetPersonas())
 	fmt.Fprintf(w, "of %d subjects and contracts %d see more again, %d see less, %d differ in all\n", s.GetCompared(), opens, closes, s.GetDiffering())
+}
+
+// reopened says what somebody sees again, with the field groups, and whether
+// they see less of anything.
+func reopened(x *policyv1.PersonaImpact) (again []string, less bool) {
+	for _, e := range x.GetEntities() {
+		var groups []string
+		for _, g := range e.GetGroups() {
+			less = less || g.GetLost() > 0 || g.GetMasked() > 0
+			if g.GetGained() > 0 {
+				groups = append(groups, fmt.Sprintf("%s %d", g.GetGroup(), g.GetGained()))
+			}
+		}
+		if less = less || e.GetLost() > 0; e.GetGained() > 0 || len(groups) > 0 {
+			again = append(again, fmt.Sprintf("%d of %d %s (%s)", e.GetGained(), e.GetRecords(), e.GetEntity(), strings.Join(groups, ", ")))
+		}
+	}
+	return again, less
 }
 
 // back signs a rollback of one instance to a bundle, by its whole digest.

@@ -200,7 +200,7 @@ func (p Powers) line() (parts []string) {
 	}
 	for _, l := range p.Limits {
 		loud := map[bool]string{true: "!! looser limit: "}[l.Looser]
-		parts = append(parts, fmt.Sprintf("%s%s: %s, now %s", loud, l.Limit, l.After, l.Before))
+		parts = append(parts, fmt.Sprintf("%s%s: %s -> %s", loud, l.Limit, l.Before, l.After))
 	}
 	if len(p.Lost) > 0 {
 		parts = append(parts, "loses the permissions "+named(p.Lost))

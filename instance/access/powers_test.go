@@ -252,7 +252,7 @@ func TestProposalsTellWhoMayMore(t *testing.T) {
 	at := slices.IndexFunc(report.Checks, func(c access.Check) bool { return c.Name == "impact" })
 	lines := strings.Split(report.Checks[at].Detail, "\n")
 	if !strings.HasPrefix(lines[1], "analyst@amer, lawyer@amer, rep.east@amer, rep.energy@amer, rep.west@amer: !! GAINS THE PERMISSIONS") || !strings.Contains(lines[1], "policy.activate") ||
-		!strings.Contains(lines[0], "6 of ") || !strings.Contains(report.Checks[at].Detail, "share: up to 3650 days, now up to 365 days") {
+		!strings.Contains(lines[0], "6 of ") || !strings.Contains(report.Checks[at].Detail, "share: up to 365 days -> up to 3650 days") {
 		t.Errorf("%s", report.Checks[at].Detail)
 	}
 }

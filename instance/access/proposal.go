@@ -236,7 +236,7 @@ func (d *Door) Activate(ctx context.Context, c crm.Caller, name, reason string) 
 		case p.Purpose != string(signed.Propose):
 			return store.Decision{}, crm.Errorf(crm.Invalid, "proposal %.12s is not of a bundle", p.ID)
 		case p.Done:
-			return store.Decision{}, crm.Errorf(crm.Conflict, "proposal %.12s was activated; to return to its bundle use rollback", p.ID)
+			return store.Decision{}, crm.Errorf(crm.Conflict, "proposal %.12s was activated, and serves once: propose its bundle again, and let a second officer approve", p.ID)
 		}
 		active, err := tx.Active(ctx)
 		if err != nil {
