@@ -110,7 +110,8 @@ func (t *Tx) Edit(ctx context.Context, edits []Edit, by crm.SubjectID, reason st
 		edits = slices.Clone(edits)
 		edits[i] = e
 	}
-	dangling, err := t.dangling(ctx, horizon)
+	ids := named(edits)
+	dangling, err := t.dangling(ctx, horizon, ids)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +129,7 @@ func (t *Tx) Edit(ctx context.Context, edits []Edit, by crm.SubjectID, reason st
 			return nil, err
 		}
 	}
-	if err := t.sound(ctx, edits, horizon, dangling); err != nil {
+	if err := t.sound(ctx, edits, ids, horizon, dangling); err != nil {
 		return nil, err
 	}
 	return s.told(ctx)

@@ -133,23 +133,25 @@ type reference struct {
 	kind, id string // what is missing
 }
 
-// danglingSQL lists what hangs on nothing at some time from $1 on.
+// danglingSQL lists what hangs on nothing at some time from $1 on, of what names
+// one of the ids $2 or is one of them.
 var danglingSQL = func() string {
 	var selects []string
-	refers := func(from, what, kind, id, where string) {
+	refers := func(from, what, kind, id, where string, own ...string) {
+		named := "(" + strings.Join(append(own, id), " = any($2) or ") + " = any($2))"
 		selects = append(selects, fmt.Sprintf(`
-		select %[2]s, '%[3]s', %[4]s from %[1]s where f.recorded_to = 'infinity' and f.valid_from < f.valid_to and f.valid_to > $1 and %[5]s
+		select %[2]s, '%[3]s', %[4]s from %[1]s where f.recorded_to = 'infinity' and f.valid_from < f.valid_to and f.valid_to > $1 and %[5]s and %[6]s
 		  and not tstzrange(greatest(f.valid_from, $1), f.valid_to) <@ coalesce((
 		    select range_agg(tstzrange(n.valid_from, n.valid_to)) from fact.%[3]s n
-		    where n.recorded_to = 'infinity' and n.valid_from < n.valid_to and n.id = %[4]s), '{}'::tstzmultirange)`, from, what, kind, id, where))
+		    where n.recorded_to = 'infinity' and n.valid_from < n.valid_to and n.id = %[4]s), '{}'::tstzmultirange)`, from, what, kind, id, where, named))
 	}
 	for _, tree := range []string{"territory", "segment", "department"} {
-		refers("fact."+tree+" f", "'"+tree+" ' || f.id", tree, "f.parent", "f.parent <> ''")
-		refers("fact.assignment f", "'the assignment of ' || f.subject", tree, "f.node", "f.tree = '"+tree+"'")
+		refers("fact."+tree+" f", "'"+tree+" ' || f.id", tree, "f.parent", "f.parent <> ''", "f.id")
+		refers("fact.assignment f", "'the assignment of ' || f.subject", tree, "f.node", "f.tree = '"+tree+"'", "f.subject")
 	}
-	refers("fact.assignment f", "'the assignment to ' || f.tree || ' ' || f.node", "subject", "f.subject", "true")
-	refers("fact.relationship f", "'the relationship on ' || f.on_department", "department", "f.department", "true")
-	refers("fact.relationship f", "'the relationship of ' || f.department", "department", "f.on_department", "true")
+	refers("fact.assignment f", "'the assignment to ' || f.tree || ' ' || f.node", "subject", "f.subject", "true", "f.node")
+	refers("fact.relationship f", "'the relationship on ' || f.on_department", "department", "f.department", "true", "f.on_department")
+	refers("fact.relationship f", "'the relationship of ' || f.department", "department", "f.on_department", "true", "f.department")
 	refers("fact.agreement f", "'the agreement ' || f.id", "territory", "f.territory", "f.territory <> ''")
 	refers("fact.agreement f", "'the agreement ' || f.id", "segment", "f.segment", "f.segment <> ''")
 	refers("fact.agreement f", "'the agreement ' || f.id", "department", "f.on_department", "f.on_department <> ''")
@@ -159,8 +161,16 @@ var danglingSQL = func() string {
 	return strings.Join(selects, " union all") + " order by 1, 2, 3"
 }()
 
-func (t *Tx) dangling(ctx context.Context, from time.Time) ([]reference, error) {
-	rows, err := t.tx.Query(ctx, danglingSQL, from)
+// named are the ids in edits: nothing else begins to hang on nothing by them.
+func named(edits []Edit) (ids []string) {
+	for _, e := range edits {
+		ids = append(ids, e.ID, e.Under, string(e.Subject), e.On)
+	}
+	return ids
+}
+
+func (t *Tx) dangling(ctx context.Context, from time.Time, ids []string) ([]reference, error) {
+	rows, err := t.tx.Query(ctx, danglingSQL, from, ids)
 	if err != nil {
 		return nil, pgErr(err, "look for what hangs on nothing")
 	}
@@ -172,8 +182,8 @@ func (t *Tx) dangling(ctx context.Context, from time.Time) ([]reference, error) 
 
 // sound refuses a batch that would leave a tree no tree, or something hanging
 // on nothing that did not before.
-func (t *Tx) sound(ctx context.Context, edits []Edit, horizon time.Time, before []reference) error {
-	after, err := t.dangling(ctx, horizon)
+func (t *Tx) sound(ctx context.Context, edits []Edit, ids []string, horizon time.Time, before []reference) error {
+	after, err := t.dangling(ctx, horizon, ids)
 	if err != nil {
 		return err
 	}
