@@ -168,7 +168,9 @@ func (p policyImpactCmd) print(w io.Writer, r *policyv1.ImpactReport) {
 		return !contract(x) && gained(x) == 0 && touchesRecords(x)
 	})
 	section("RECEIVING INSTANCES", func(x *policyv1.PersonaImpact) bool { return contract(x) && touchesRecords(x) })
-	if len(r.GetPersonas()) == 0 && len(s.GetWarnings()) == 0 {
+	p.shares(w, "SHARES THAT WOULD BE SUSPENDED, their givers would lose access", s.GetSuspended())
+	p.shares(w, "SHARES THAT WOULD HOLD AGAIN", s.GetResumed())
+	if len(r.GetPersonas())+len(s.GetWarnings())+len(s.GetSuspended())+len(s.GetResumed()) == 0 {
 		fmt.Fprintln(w, "nothing changes for anybody")
 	}
 }

@@ -110,6 +110,7 @@ type grantsCmd struct {
 // Help shows the verbs at work.
 func (grantsCmd) Help() string {
 	return `A share is suspended when its giver loses access to what they shared: it opens nothing until an officer reinstates or ends it.
+If the giver has access again within a week, or if it was a policy that is not in force any more, it holds again by itself.
 
   meridian grants list account source_id:AAPL --as rep.west@amer
   meridian grants list --suspended --as officer.a@amer

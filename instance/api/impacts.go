@@ -52,6 +52,7 @@ func (s impacts) Impact(ctx context.Context, req *policyv1.ImpactRequest, stream
 	return send(&policyv1.ImpactResponse{Message: &policyv1.ImpactResponse_Summary{Summary: &policyv1.ImpactSummary{
 		Before: sum.Before, After: sum.After, Compared: sum.Compared, Differing: sum.Differing, Gained: sum.Gained, Lost: sum.Lost, GiveBack: sum.GiveBack,
 		LargestShare: sum.Largest, LargestSubject: string(sum.LargestSubject), LargestEntity: sum.LargestEntity, At: protoTime(sum.At), Warnings: sum.Warnings,
+		Suspended: protoShares(sum.Suspended), Resumed: protoShares(sum.Resumed),
 	}}})
 }
 

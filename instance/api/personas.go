@@ -51,6 +51,13 @@ func protoPermissions(list []crm.Permission) (out []*policyv1.PermissionImpact) 
 	return out
 }
 
+func protoShares(list []access.SharesImpact) (out []*policyv1.SharesImpact) {
+	for _, s := range list {
+		out = append(out, &policyv1.SharesImpact{Giver: string(s.Giver), Receiver: s.Key, Entity: s.Entity, Shares: s.Shares, Ids: s.IDs})
+	}
+	return out
+}
+
 func protoPlaces(places map[string]store.Shift) []*policyv1.PlaceImpact {
 	var out []*policyv1.PlaceImpact
 	for _, id := range slices.Sorted(maps.Keys(places)) {

@@ -1064,6 +1064,11 @@ type ImpactSummary struct {
 	LargestSubject string                 `protobuf:"bytes,9,opt,name=largest_subject,json=largestSubject,proto3" json:"largest_subject,omitempty"`
 	LargestEntity  string                 `protobuf:"bytes,10,opt,name=largest_entity,json=largestEntity,proto3" json:"largest_entity,omitempty"`
 	At             *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=at,proto3" json:"at,omitempty"`
+	// Shares that would be suspended since their givers would lose access, and
+	// those that would hold again. What their receivers would see by it is in the
+	// numbers of the receivers.
+	Suspended []*SharesImpact `protobuf:"bytes,12,rep,name=suspended,proto3" json:"suspended,omitempty"`
+	Resumed   []*SharesImpact `protobuf:"bytes,13,rep,name=resumed,proto3" json:"resumed,omitempty"`
 	// What changes in the bundle itself, whoever it is about: promises dropped,
 	// personas gone, rules worded otherwise in which no difference was found.
 	Warnings      []string `protobuf:"bytes,20,rep,name=warnings,proto3" json:"warnings,omitempty"`
@@ -1178,9 +1183,102 @@ func (x *ImpactSummary) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *ImpactSummary) GetSuspended() []*SharesImpact {
+	if x != nil {
+		return x.Suspended
+	}
+	return nil
+}
+
+func (x *ImpactSummary) GetResumed() []*SharesImpact {
+	if x != nil {
+		return x.Resumed
+	}
+	return nil
+}
+
 func (x *ImpactSummary) GetWarnings() []string {
 	if x != nil {
 		return x.Warnings
+	}
+	return nil
+}
+
+// SharesImpact is what becomes of the shares of one giver to one receiver.
+type SharesImpact struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Giver string                 `protobuf:"bytes,1,opt,name=giver,proto3" json:"giver,omitempty"`
+	// "s:<subject>" or "d:<department>".
+	Receiver string `protobuf:"bytes,2,opt,name=receiver,proto3" json:"receiver,omitempty"`
+	Entity   string `protobuf:"bytes,3,opt,name=entity,proto3" json:"entity,omitempty"`
+	Shares   int64  `protobuf:"varint,4,opt,name=shares,proto3" json:"shares,omitempty"`
+	// Of a few of them: those of meridian grants list.
+	Ids           []string `protobuf:"bytes,5,rep,name=ids,proto3" json:"ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SharesImpact) Reset() {
+	*x = SharesImpact{}
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SharesImpact) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SharesImpact) ProtoMessage() {}
+
+func (x *SharesImpact) ProtoReflect() protoreflect.Message {
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SharesImpact.ProtoReflect.Descriptor instead.
+func (*SharesImpact) Descriptor() ([]byte, []int) {
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *SharesImpact) GetGiver() string {
+	if x != nil {
+		return x.Giver
+	}
+	return ""
+}
+
+func (x *SharesImpact) GetReceiver() string {
+	if x != nil {
+		return x.Receiver
+	}
+	return ""
+}
+
+func (x *SharesImpact) GetEntity() string {
+	if x != nil {
+		return x.Entity
+	}
+	return ""
+}
+
+func (x *SharesImpact) GetShares() int64 {
+	if x != nil {
+		return x.Shares
+	}
+	return 0
+}
+
+func (x *SharesImpact) GetIds() []string {
+	if x != nil {
+		return x.Ids
 	}
 	return nil
 }
@@ -1197,7 +1295,7 @@ type ImpactReport struct {
 
 func (x *ImpactReport) Reset() {
 	*x = ImpactReport{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[14]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1209,7 +1307,7 @@ func (x *ImpactReport) String() string {
 func (*ImpactReport) ProtoMessage() {}
 
 func (x *ImpactReport) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[14]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1222,7 +1320,7 @@ func (x *ImpactReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImpactReport.ProtoReflect.Descriptor instead.
 func (*ImpactReport) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{14}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ImpactReport) GetSummary() *ImpactSummary {
@@ -1253,7 +1351,7 @@ type PastSubjectRequest struct {
 
 func (x *PastSubjectRequest) Reset() {
 	*x = PastSubjectRequest{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[15]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1265,7 +1363,7 @@ func (x *PastSubjectRequest) String() string {
 func (*PastSubjectRequest) ProtoMessage() {}
 
 func (x *PastSubjectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[15]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1278,7 +1376,7 @@ func (x *PastSubjectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastSubjectRequest.ProtoReflect.Descriptor instead.
 func (*PastSubjectRequest) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{15}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PastSubjectRequest) GetSubject() string {
@@ -1319,7 +1417,7 @@ type PastSubjectResponse struct {
 
 func (x *PastSubjectResponse) Reset() {
 	*x = PastSubjectResponse{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[16]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1331,7 +1429,7 @@ func (x *PastSubjectResponse) String() string {
 func (*PastSubjectResponse) ProtoMessage() {}
 
 func (x *PastSubjectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[16]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1344,7 +1442,7 @@ func (x *PastSubjectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastSubjectResponse.ProtoReflect.Descriptor instead.
 func (*PastSubjectResponse) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{16}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PastSubjectResponse) GetSights() []*PastSight {
@@ -1376,7 +1474,7 @@ type PastSight struct {
 
 func (x *PastSight) Reset() {
 	*x = PastSight{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[17]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1388,7 +1486,7 @@ func (x *PastSight) String() string {
 func (*PastSight) ProtoMessage() {}
 
 func (x *PastSight) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[17]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1401,7 +1499,7 @@ func (x *PastSight) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastSight.ProtoReflect.Descriptor instead.
 func (*PastSight) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{17}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PastSight) GetEntity() string {
@@ -1458,7 +1556,7 @@ type PastRecordRequest struct {
 
 func (x *PastRecordRequest) Reset() {
 	*x = PastRecordRequest{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[18]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1470,7 +1568,7 @@ func (x *PastRecordRequest) String() string {
 func (*PastRecordRequest) ProtoMessage() {}
 
 func (x *PastRecordRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[18]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1483,7 +1581,7 @@ func (x *PastRecordRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastRecordRequest.ProtoReflect.Descriptor instead.
 func (*PastRecordRequest) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{18}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PastRecordRequest) GetEntity() string {
@@ -1520,7 +1618,7 @@ type PastRecordResponse struct {
 
 func (x *PastRecordResponse) Reset() {
 	*x = PastRecordResponse{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[19]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1532,7 +1630,7 @@ func (x *PastRecordResponse) String() string {
 func (*PastRecordResponse) ProtoMessage() {}
 
 func (x *PastRecordResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[19]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1545,7 +1643,7 @@ func (x *PastRecordResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastRecordResponse.ProtoReflect.Descriptor instead.
 func (*PastRecordResponse) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{19}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PastRecordResponse) GetViewers() []*Viewer {
@@ -1590,7 +1688,7 @@ type ReplayRequest struct {
 
 func (x *ReplayRequest) Reset() {
 	*x = ReplayRequest{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[20]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1602,7 +1700,7 @@ func (x *ReplayRequest) String() string {
 func (*ReplayRequest) ProtoMessage() {}
 
 func (x *ReplayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[20]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1615,7 +1713,7 @@ func (x *ReplayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayRequest.ProtoReflect.Descriptor instead.
 func (*ReplayRequest) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{20}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ReplayRequest) GetCandidate() *Candidate {
@@ -1660,7 +1758,7 @@ type ReplayResponse struct {
 
 func (x *ReplayResponse) Reset() {
 	*x = ReplayResponse{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[21]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1672,7 +1770,7 @@ func (x *ReplayResponse) String() string {
 func (*ReplayResponse) ProtoMessage() {}
 
 func (x *ReplayResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[21]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1685,7 +1783,7 @@ func (x *ReplayResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayResponse.ProtoReflect.Descriptor instead.
 func (*ReplayResponse) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{21}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ReplayResponse) GetMessage() isReplayResponse_Message {
@@ -1764,7 +1862,7 @@ type ReplayedDecision struct {
 
 func (x *ReplayedDecision) Reset() {
 	*x = ReplayedDecision{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[22]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1776,7 +1874,7 @@ func (x *ReplayedDecision) String() string {
 func (*ReplayedDecision) ProtoMessage() {}
 
 func (x *ReplayedDecision) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[22]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1789,7 +1887,7 @@ func (x *ReplayedDecision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayedDecision.ProtoReflect.Descriptor instead.
 func (*ReplayedDecision) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{22}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ReplayedDecision) GetId() int64 {
@@ -1866,7 +1964,7 @@ type ReplayBound struct {
 
 func (x *ReplayBound) Reset() {
 	*x = ReplayBound{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[23]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1878,7 +1976,7 @@ func (x *ReplayBound) String() string {
 func (*ReplayBound) ProtoMessage() {}
 
 func (x *ReplayBound) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[23]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1891,7 +1989,7 @@ func (x *ReplayBound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayBound.ProtoReflect.Descriptor instead.
 func (*ReplayBound) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{23}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ReplayBound) GetGained() int64 {
@@ -1963,7 +2061,7 @@ type ReplayedRecord struct {
 
 func (x *ReplayedRecord) Reset() {
 	*x = ReplayedRecord{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[24]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1975,7 +2073,7 @@ func (x *ReplayedRecord) String() string {
 func (*ReplayedRecord) ProtoMessage() {}
 
 func (x *ReplayedRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[24]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1988,7 +2086,7 @@ func (x *ReplayedRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayedRecord.ProtoReflect.Descriptor instead.
 func (*ReplayedRecord) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{24}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ReplayedRecord) GetId() string {
@@ -2102,7 +2200,7 @@ type ReplaySummary struct {
 
 func (x *ReplaySummary) Reset() {
 	*x = ReplaySummary{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[25]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2114,7 +2212,7 @@ func (x *ReplaySummary) String() string {
 func (*ReplaySummary) ProtoMessage() {}
 
 func (x *ReplaySummary) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[25]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2127,7 +2225,7 @@ func (x *ReplaySummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaySummary.ProtoReflect.Descriptor instead.
 func (*ReplaySummary) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{25}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ReplaySummary) GetAfter() string {
@@ -2231,7 +2329,7 @@ type ReplayTally struct {
 
 func (x *ReplayTally) Reset() {
 	*x = ReplayTally{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[26]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2243,7 +2341,7 @@ func (x *ReplayTally) String() string {
 func (*ReplayTally) ProtoMessage() {}
 
 func (x *ReplayTally) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[26]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2256,7 +2354,7 @@ func (x *ReplayTally) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayTally.ProtoReflect.Descriptor instead.
 func (*ReplayTally) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{26}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ReplayTally) GetAction() string {
@@ -2319,7 +2417,7 @@ type ReplayReport struct {
 
 func (x *ReplayReport) Reset() {
 	*x = ReplayReport{}
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[27]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2331,7 +2429,7 @@ func (x *ReplayReport) String() string {
 func (*ReplayReport) ProtoMessage() {}
 
 func (x *ReplayReport) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_impact_proto_msgTypes[27]
+	mi := &file_meridian_policy_v1_impact_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2344,7 +2442,7 @@ func (x *ReplayReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayReport.ProtoReflect.Descriptor instead.
 func (*ReplayReport) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{27}
+	return file_meridian_policy_v1_impact_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ReplayReport) GetSummary() *ReplaySummary {
@@ -2444,7 +2542,7 @@ const file_meridian_policy_v1_impact_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06gained\x18\x02 \x01(\x03R\x06gained\x12\x12\n" +
 	"\x04lost\x18\x03 \x01(\x03R\x04lost\x12\x18\n" +
-	"\achanged\x18\x04 \x01(\x03R\achanged\"\xfd\x02\n" +
+	"\achanged\x18\x04 \x01(\x03R\achanged\"\xf9\x03\n" +
 	"\rImpactSummary\x12\x16\n" +
 	"\x06before\x18\x01 \x01(\tR\x06before\x12\x14\n" +
 	"\x05after\x18\x02 \x01(\tR\x05after\x12\x1a\n" +
@@ -2457,8 +2555,16 @@ const file_meridian_policy_v1_impact_proto_rawDesc = "" +
 	"\x0flargest_subject\x18\t \x01(\tR\x0elargestSubject\x12%\n" +
 	"\x0elargest_entity\x18\n" +
 	" \x01(\tR\rlargestEntity\x12*\n" +
-	"\x02at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x1a\n" +
-	"\bwarnings\x18\x14 \x03(\tR\bwarnings\"\x8a\x01\n" +
+	"\x02at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12>\n" +
+	"\tsuspended\x18\f \x03(\v2 .meridian.policy.v1.SharesImpactR\tsuspended\x12:\n" +
+	"\aresumed\x18\r \x03(\v2 .meridian.policy.v1.SharesImpactR\aresumed\x12\x1a\n" +
+	"\bwarnings\x18\x14 \x03(\tR\bwarnings\"\x82\x01\n" +
+	"\fSharesImpact\x12\x14\n" +
+	"\x05giver\x18\x01 \x01(\tR\x05giver\x12\x1a\n" +
+	"\breceiver\x18\x02 \x01(\tR\breceiver\x12\x16\n" +
+	"\x06entity\x18\x03 \x01(\tR\x06entity\x12\x16\n" +
+	"\x06shares\x18\x04 \x01(\x03R\x06shares\x12\x10\n" +
+	"\x03ids\x18\x05 \x03(\tR\x03ids\"\x8a\x01\n" +
 	"\fImpactReport\x12;\n" +
 	"\asummary\x18\x01 \x01(\v2!.meridian.policy.v1.ImpactSummaryR\asummary\x12=\n" +
 	"\bpersonas\x18\x02 \x03(\v2!.meridian.policy.v1.PersonaImpactR\bpersonas\"\x88\x01\n" +
@@ -2586,7 +2692,7 @@ func file_meridian_policy_v1_impact_proto_rawDescGZIP() []byte {
 	return file_meridian_policy_v1_impact_proto_rawDescData
 }
 
-var file_meridian_policy_v1_impact_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_meridian_policy_v1_impact_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_meridian_policy_v1_impact_proto_goTypes = []any{
 	(*Candidate)(nil),             // 0: meridian.policy.v1.Candidate
 	(*ImpactRequest)(nil),         // 1: meridian.policy.v1.ImpactRequest
@@ -2602,31 +2708,32 @@ var file_meridian_policy_v1_impact_proto_goTypes = []any{
 	(*GroupImpact)(nil),           // 11: meridian.policy.v1.GroupImpact
 	(*PlaceImpact)(nil),           // 12: meridian.policy.v1.PlaceImpact
 	(*ImpactSummary)(nil),         // 13: meridian.policy.v1.ImpactSummary
-	(*ImpactReport)(nil),          // 14: meridian.policy.v1.ImpactReport
-	(*PastSubjectRequest)(nil),    // 15: meridian.policy.v1.PastSubjectRequest
-	(*PastSubjectResponse)(nil),   // 16: meridian.policy.v1.PastSubjectResponse
-	(*PastSight)(nil),             // 17: meridian.policy.v1.PastSight
-	(*PastRecordRequest)(nil),     // 18: meridian.policy.v1.PastRecordRequest
-	(*PastRecordResponse)(nil),    // 19: meridian.policy.v1.PastRecordResponse
-	(*ReplayRequest)(nil),         // 20: meridian.policy.v1.ReplayRequest
-	(*ReplayResponse)(nil),        // 21: meridian.policy.v1.ReplayResponse
-	(*ReplayedDecision)(nil),      // 22: meridian.policy.v1.ReplayedDecision
-	(*ReplayBound)(nil),           // 23: meridian.policy.v1.ReplayBound
-	(*ReplayedRecord)(nil),        // 24: meridian.policy.v1.ReplayedRecord
-	(*ReplaySummary)(nil),         // 25: meridian.policy.v1.ReplaySummary
-	(*ReplayTally)(nil),           // 26: meridian.policy.v1.ReplayTally
-	(*ReplayReport)(nil),          // 27: meridian.policy.v1.ReplayReport
-	nil,                           // 28: meridian.policy.v1.PastSight.GroundsEntry
-	nil,                           // 29: meridian.policy.v1.PastSight.TerritoriesEntry
-	nil,                           // 30: meridian.policy.v1.PastSight.SegmentsEntry
-	nil,                           // 31: meridian.policy.v1.ReplayTally.WhyEntry
-	(*Module)(nil),                // 32: meridian.policy.v1.Module
-	(*timestamppb.Timestamp)(nil), // 33: google.protobuf.Timestamp
-	(*Viewer)(nil),                // 34: meridian.policy.v1.Viewer
-	(*Reason)(nil),                // 35: meridian.policy.v1.Reason
+	(*SharesImpact)(nil),          // 14: meridian.policy.v1.SharesImpact
+	(*ImpactReport)(nil),          // 15: meridian.policy.v1.ImpactReport
+	(*PastSubjectRequest)(nil),    // 16: meridian.policy.v1.PastSubjectRequest
+	(*PastSubjectResponse)(nil),   // 17: meridian.policy.v1.PastSubjectResponse
+	(*PastSight)(nil),             // 18: meridian.policy.v1.PastSight
+	(*PastRecordRequest)(nil),     // 19: meridian.policy.v1.PastRecordRequest
+	(*PastRecordResponse)(nil),    // 20: meridian.policy.v1.PastRecordResponse
+	(*ReplayRequest)(nil),         // 21: meridian.policy.v1.ReplayRequest
+	(*ReplayResponse)(nil),        // 22: meridian.policy.v1.ReplayResponse
+	(*ReplayedDecision)(nil),      // 23: meridian.policy.v1.ReplayedDecision
+	(*ReplayBound)(nil),           // 24: meridian.policy.v1.ReplayBound
+	(*ReplayedRecord)(nil),        // 25: meridian.policy.v1.ReplayedRecord
+	(*ReplaySummary)(nil),         // 26: meridian.policy.v1.ReplaySummary
+	(*ReplayTally)(nil),           // 27: meridian.policy.v1.ReplayTally
+	(*ReplayReport)(nil),          // 28: meridian.policy.v1.ReplayReport
+	nil,                           // 29: meridian.policy.v1.PastSight.GroundsEntry
+	nil,                           // 30: meridian.policy.v1.PastSight.TerritoriesEntry
+	nil,                           // 31: meridian.policy.v1.PastSight.SegmentsEntry
+	nil,                           // 32: meridian.policy.v1.ReplayTally.WhyEntry
+	(*Module)(nil),                // 33: meridian.policy.v1.Module
+	(*timestamppb.Timestamp)(nil), // 34: google.protobuf.Timestamp
+	(*Viewer)(nil),                // 35: meridian.policy.v1.Viewer
+	(*Reason)(nil),                // 36: meridian.policy.v1.Reason
 }
 var file_meridian_policy_v1_impact_proto_depIdxs = []int32{
-	32, // 0: meridian.policy.v1.Candidate.modules:type_name -> meridian.policy.v1.Module
+	33, // 0: meridian.policy.v1.Candidate.modules:type_name -> meridian.policy.v1.Module
 	0,  // 1: meridian.policy.v1.ImpactRequest.candidate:type_name -> meridian.policy.v1.Candidate
 	6,  // 2: meridian.policy.v1.ImpactResponse.progress:type_name -> meridian.policy.v1.Progress
 	7,  // 3: meridian.policy.v1.ImpactResponse.persona:type_name -> meridian.policy.v1.PersonaImpact
@@ -2640,48 +2747,50 @@ var file_meridian_policy_v1_impact_proto_depIdxs = []int32{
 	11, // 11: meridian.policy.v1.EntityImpact.groups:type_name -> meridian.policy.v1.GroupImpact
 	12, // 12: meridian.policy.v1.EntityImpact.territories:type_name -> meridian.policy.v1.PlaceImpact
 	12, // 13: meridian.policy.v1.EntityImpact.segments:type_name -> meridian.policy.v1.PlaceImpact
-	33, // 14: meridian.policy.v1.ImpactSummary.at:type_name -> google.protobuf.Timestamp
-	13, // 15: meridian.policy.v1.ImpactReport.summary:type_name -> meridian.policy.v1.ImpactSummary
-	7,  // 16: meridian.policy.v1.ImpactReport.personas:type_name -> meridian.policy.v1.PersonaImpact
-	33, // 17: meridian.policy.v1.PastSubjectRequest.at:type_name -> google.protobuf.Timestamp
-	17, // 18: meridian.policy.v1.PastSubjectResponse.sights:type_name -> meridian.policy.v1.PastSight
-	28, // 19: meridian.policy.v1.PastSight.grounds:type_name -> meridian.policy.v1.PastSight.GroundsEntry
-	29, // 20: meridian.policy.v1.PastSight.territories:type_name -> meridian.policy.v1.PastSight.TerritoriesEntry
-	30, // 21: meridian.policy.v1.PastSight.segments:type_name -> meridian.policy.v1.PastSight.SegmentsEntry
-	33, // 22: meridian.policy.v1.PastRecordRequest.at:type_name -> google.protobuf.Timestamp
-	34, // 23: meridian.policy.v1.PastRecordResponse.viewers:type_name -> meridian.policy.v1.Viewer
-	0,  // 24: meridian.policy.v1.ReplayRequest.candidate:type_name -> meridian.policy.v1.Candidate
-	33, // 25: meridian.policy.v1.ReplayRequest.since:type_name -> google.protobuf.Timestamp
-	33, // 26: meridian.policy.v1.ReplayRequest.until:type_name -> google.protobuf.Timestamp
-	6,  // 27: meridian.policy.v1.ReplayResponse.progress:type_name -> meridian.policy.v1.Progress
-	22, // 28: meridian.policy.v1.ReplayResponse.decision:type_name -> meridian.policy.v1.ReplayedDecision
-	25, // 29: meridian.policy.v1.ReplayResponse.summary:type_name -> meridian.policy.v1.ReplaySummary
-	33, // 30: meridian.policy.v1.ReplayedDecision.at:type_name -> google.protobuf.Timestamp
-	24, // 31: meridian.policy.v1.ReplayedDecision.records:type_name -> meridian.policy.v1.ReplayedRecord
-	23, // 32: meridian.policy.v1.ReplayedDecision.bound:type_name -> meridian.policy.v1.ReplayBound
-	35, // 33: meridian.policy.v1.ReplayedRecord.opens:type_name -> meridian.policy.v1.Reason
-	35, // 34: meridian.policy.v1.ReplayedRecord.closes:type_name -> meridian.policy.v1.Reason
-	35, // 35: meridian.policy.v1.ReplayedRecord.opened:type_name -> meridian.policy.v1.Reason
-	35, // 36: meridian.policy.v1.ReplayedRecord.closed:type_name -> meridian.policy.v1.Reason
-	26, // 37: meridian.policy.v1.ReplaySummary.actions:type_name -> meridian.policy.v1.ReplayTally
-	31, // 38: meridian.policy.v1.ReplayTally.why:type_name -> meridian.policy.v1.ReplayTally.WhyEntry
-	25, // 39: meridian.policy.v1.ReplayReport.summary:type_name -> meridian.policy.v1.ReplaySummary
-	22, // 40: meridian.policy.v1.ReplayReport.decisions:type_name -> meridian.policy.v1.ReplayedDecision
-	1,  // 41: meridian.policy.v1.ImpactService.Impact:input_type -> meridian.policy.v1.ImpactRequest
-	3,  // 42: meridian.policy.v1.ImpactService.ImpactRecords:input_type -> meridian.policy.v1.ImpactRecordsRequest
-	15, // 43: meridian.policy.v1.ImpactService.PastSubject:input_type -> meridian.policy.v1.PastSubjectRequest
-	18, // 44: meridian.policy.v1.ImpactService.PastRecord:input_type -> meridian.policy.v1.PastRecordRequest
-	20, // 45: meridian.policy.v1.ImpactService.Replay:input_type -> meridian.policy.v1.ReplayRequest
-	2,  // 46: meridian.policy.v1.ImpactService.Impact:output_type -> meridian.policy.v1.ImpactResponse
-	4,  // 47: meridian.policy.v1.ImpactService.ImpactRecords:output_type -> meridian.policy.v1.ImpactRecordsResponse
-	16, // 48: meridian.policy.v1.ImpactService.PastSubject:output_type -> meridian.policy.v1.PastSubjectResponse
-	19, // 49: meridian.policy.v1.ImpactService.PastRecord:output_type -> meridian.policy.v1.PastRecordResponse
-	21, // 50: meridian.policy.v1.ImpactService.Replay:output_type -> meridian.policy.v1.ReplayResponse
-	46, // [46:51] is the sub-list for method output_type
-	41, // [41:46] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	34, // 14: meridian.policy.v1.ImpactSummary.at:type_name -> google.protobuf.Timestamp
+	14, // 15: meridian.policy.v1.ImpactSummary.suspended:type_name -> meridian.policy.v1.SharesImpact
+	14, // 16: meridian.policy.v1.ImpactSummary.resumed:type_name -> meridian.policy.v1.SharesImpact
+	13, // 17: meridian.policy.v1.ImpactReport.summary:type_name -> meridian.policy.v1.ImpactSummary
+	7,  // 18: meridian.policy.v1.ImpactReport.personas:type_name -> meridian.policy.v1.PersonaImpact
+	34, // 19: meridian.policy.v1.PastSubjectRequest.at:type_name -> google.protobuf.Timestamp
+	18, // 20: meridian.policy.v1.PastSubjectResponse.sights:type_name -> meridian.policy.v1.PastSight
+	29, // 21: meridian.policy.v1.PastSight.grounds:type_name -> meridian.policy.v1.PastSight.GroundsEntry
+	30, // 22: meridian.policy.v1.PastSight.territories:type_name -> meridian.policy.v1.PastSight.TerritoriesEntry
+	31, // 23: meridian.policy.v1.PastSight.segments:type_name -> meridian.policy.v1.PastSight.SegmentsEntry
+	34, // 24: meridian.policy.v1.PastRecordRequest.at:type_name -> google.protobuf.Timestamp
+	35, // 25: meridian.policy.v1.PastRecordResponse.viewers:type_name -> meridian.policy.v1.Viewer
+	0,  // 26: meridian.policy.v1.ReplayRequest.candidate:type_name -> meridian.policy.v1.Candidate
+	34, // 27: meridian.policy.v1.ReplayRequest.since:type_name -> google.protobuf.Timestamp
+	34, // 28: meridian.policy.v1.ReplayRequest.until:type_name -> google.protobuf.Timestamp
+	6,  // 29: meridian.policy.v1.ReplayResponse.progress:type_name -> meridian.policy.v1.Progress
+	23, // 30: meridian.policy.v1.ReplayResponse.decision:type_name -> meridian.policy.v1.ReplayedDecision
+	26, // 31: meridian.policy.v1.ReplayResponse.summary:type_name -> meridian.policy.v1.ReplaySummary
+	34, // 32: meridian.policy.v1.ReplayedDecision.at:type_name -> google.protobuf.Timestamp
+	25, // 33: meridian.policy.v1.ReplayedDecision.records:type_name -> meridian.policy.v1.ReplayedRecord
+	24, // 34: meridian.policy.v1.ReplayedDecision.bound:type_name -> meridian.policy.v1.ReplayBound
+	36, // 35: meridian.policy.v1.ReplayedRecord.opens:type_name -> meridian.policy.v1.Reason
+	36, // 36: meridian.policy.v1.ReplayedRecord.closes:type_name -> meridian.policy.v1.Reason
+	36, // 37: meridian.policy.v1.ReplayedRecord.opened:type_name -> meridian.policy.v1.Reason
+	36, // 38: meridian.policy.v1.ReplayedRecord.closed:type_name -> meridian.policy.v1.Reason
+	27, // 39: meridian.policy.v1.ReplaySummary.actions:type_name -> meridian.policy.v1.ReplayTally
+	32, // 40: meridian.policy.v1.ReplayTally.why:type_name -> meridian.policy.v1.ReplayTally.WhyEntry
+	26, // 41: meridian.policy.v1.ReplayReport.summary:type_name -> meridian.policy.v1.ReplaySummary
+	23, // 42: meridian.policy.v1.ReplayReport.decisions:type_name -> meridian.policy.v1.ReplayedDecision
+	1,  // 43: meridian.policy.v1.ImpactService.Impact:input_type -> meridian.policy.v1.ImpactRequest
+	3,  // 44: meridian.policy.v1.ImpactService.ImpactRecords:input_type -> meridian.policy.v1.ImpactRecordsRequest
+	16, // 45: meridian.policy.v1.ImpactService.PastSubject:input_type -> meridian.policy.v1.PastSubjectRequest
+	19, // 46: meridian.policy.v1.ImpactService.PastRecord:input_type -> meridian.policy.v1.PastRecordRequest
+	21, // 47: meridian.policy.v1.ImpactService.Replay:input_type -> meridian.policy.v1.ReplayRequest
+	2,  // 48: meridian.policy.v1.ImpactService.Impact:output_type -> meridian.policy.v1.ImpactResponse
+	4,  // 49: meridian.policy.v1.ImpactService.ImpactRecords:output_type -> meridian.policy.v1.ImpactRecordsResponse
+	17, // 50: meridian.policy.v1.ImpactService.PastSubject:output_type -> meridian.policy.v1.PastSubjectResponse
+	20, // 51: meridian.policy.v1.ImpactService.PastRecord:output_type -> meridian.policy.v1.PastRecordResponse
+	22, // 52: meridian.policy.v1.ImpactService.Replay:output_type -> meridian.policy.v1.ReplayResponse
+	48, // [48:53] is the sub-list for method output_type
+	43, // [43:48] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_meridian_policy_v1_impact_proto_init() }
@@ -2695,7 +2804,7 @@ func file_meridian_policy_v1_impact_proto_init() {
 		(*ImpactResponse_Persona)(nil),
 		(*ImpactResponse_Summary)(nil),
 	}
-	file_meridian_policy_v1_impact_proto_msgTypes[21].OneofWrappers = []any{
+	file_meridian_policy_v1_impact_proto_msgTypes[22].OneofWrappers = []any{
 		(*ReplayResponse_Progress)(nil),
 		(*ReplayResponse_Decision)(nil),
 		(*ReplayResponse_Summary)(nil),
@@ -2706,7 +2815,7 @@ func file_meridian_policy_v1_impact_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meridian_policy_v1_impact_proto_rawDesc), len(file_meridian_policy_v1_impact_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   32,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
