@@ -39,6 +39,7 @@ type policyImpactCmd struct {
 	Action   string   `default:"read" help:"read, create, update, delete, share or withhold."`
 	Places   bool     `help:"Also by territory and segment."`
 	IDs      bool     `name:"ids" help:"Also a few ids of records that change."`
+	HTML     string   `name:"html" placeholder:"FILE" help:"Write the comparison as a page to look at and to print, and print its first sentence."`
 	Records  bool     `help:"Instead every record behind the counts, a line each: subject, entity, change, id, field groups."`
 }
 
@@ -51,6 +52,7 @@ given back. It shows counts and ids, no values, and is noted in the decision log
   meridian policy impact ./my-rules --as officer.a@amer
   meridian policy impact ./my-rules --subjects rep.west@amer,contract:amer-emea-account --places --ids --as officer.a@amer
   meridian policy impact ./my-rules --subjects rep.west@amer --records --as officer.a@amer > records.tsv
+  meridian policy impact ./my-rules --html impact.html --as officer.a@amer    # for the second officer to look at
   meridian policy impact 3f2a91c0... --json --as officer.a@amer > impact.json`
 }
 
@@ -71,6 +73,9 @@ func (p policyImpactCmd) Run(ctx context.Context, out output) error {
 	switch {
 	case p.Records:
 		return p.records(ctx, c, candidate, out, report)
+	case p.HTML != "":
+		page := impactPage{ImpactReport: report, Action: p.Action, Only: p.Subjects, IDs: p.IDs, From: p.From != "", As: string(p.As), Instance: p.place()}
+		return page.write(out, p.HTML, p.JSON)
 	case p.JSON:
 		return printProto(out.Stdout, report)
 	}

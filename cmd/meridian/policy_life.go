@@ -301,6 +301,7 @@ type policyProposalsCmd struct {
 	remote
 	ID    string `arg:"" optional:"" help:"One proposal, by the beginning of its id."`
 	Limit int32  `default:"20" help:"At most so many."`
+	HTML  string `name:"html" placeholder:"FILE" help:"Write one proposal, with what it would change now, as a page to look at and to print."`
 }
 
 // Run lists proposals, or shows one.
@@ -314,11 +315,17 @@ func (p policyProposalsCmd) Run(ctx context.Context, out output) error {
 		if err != nil {
 			return err
 		}
+		if p.HTML != "" {
+			return p.page(ctx, c, out, resp.GetProposal())
+		}
 		if p.JSON {
 			return printProto(out.Stdout, resp)
 		}
 		printProposal(out.Stdout, resp.GetProposal())
 		return nil
+	}
+	if p.HTML != "" {
+		return crm.FieldErrorf("html", "name the proposal: meridian policy proposals 3f2a91c0 --html proposal.html")
 	}
 	resp, err := c.bundles.ListProposals(ctx, &policyv1.ListProposalsRequest{Limit: p.Limit})
 	if err != nil {

@@ -79,6 +79,13 @@ func TestOfficersStory(t *testing.T) {
 	d.says(d.verb(a, 0, "policy", "diff", rules), "2 rules differ", "changed agreement.rego wall", `\+ .*fact.department == "closed"`)
 
 	id := regexp.MustCompile(`proposal ([0-9a-f]{64}) waits`).FindStringSubmatch(d.verb(a, 0, "policy", "propose", rules, "--note", "close at once"))[1]
+	page := filepath.Join(t.TempDir(), "proposal.html")
+	d.verb(b, 0, "policy", "proposals", id[:12], "--html", page)
+	if text, err := os.ReadFile(page); err != nil {
+		t.Error(err)
+	} else {
+		d.says(string(text), "close at once", "waits for a second officer", id, "✓ passed", "Nobody would see anything else, but the bundle itself")
+	}
 	d.says(d.verb(a, exitDenied, "policy", "activate", id), "one signature")
 	d.says(d.verb(a, exitDenied, "policy", "approve", id[:12]), "of one key")
 	d.says(d.verb(b, 0, "policy", "approve", id[:12]), "approved by officer.b@amer")
@@ -132,6 +139,7 @@ func TestOfficersKeys(t *testing.T) {
 	d.verb("", 1, "policy", "keys", "new", key) // none is overwritten
 	id := regexp.MustCompile(`proposal ([0-9a-f]{64}) waits`).FindStringSubmatch(
 		d.verb(a, 0, "policy", "keys", "enroll", key+".pub", "--subject", a, "--department", "compliance"))[1]
+	d.says(d.verb(b, exitUsage, "policy", "proposals", id, "--html", filepath.Join(t.TempDir(), "key.html")), "about a key")
 	d.says(d.verb(a, exitDenied, "policy", "deny", "--territory", "US", "--reason", "x", "--key", key), "no key")
 	d.verb(b, 0, "policy", "approve", id)
 	d.says(d.verb(b, 0, "policy", "keys", "list"), "operator", "proposal "+id[:12])
