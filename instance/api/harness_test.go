@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"io"
@@ -59,6 +60,7 @@ type recipe struct {
 	bundle *policy.Bundle
 	trace  func(context.Context, string)   // hears of every statement
 	before func(http.Handler) http.Handler // stands before the API's handler
+	conns  int                             // that questions which take long share; so many that none waits if 0
 }
 
 // openWith is open by another recipe.
@@ -93,7 +95,7 @@ func openWith(t *testing.T, r recipe) *world {
 
 	handler := api.New(api.Config{
 		Instance: "amer", Version: "v1.2.3", Door: door, Verifier: verifier, Registry: prometheus.NewRegistry(), Log: log,
-		Loads: load.New(door, st, log),
+		Loads: load.New(door, st, log), Conns: cmp.Or(r.conns, 100),
 		Watch: func(ctx context.Context, c crm.Caller, entity, filter string, emit func(api.Event) error) error {
 			return changes.Watch(ctx, c, entity, filter, func(e feed.Event) error { return emit(api.Event(e)) })
 		},

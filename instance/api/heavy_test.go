@@ -23,14 +23,14 @@ import (
 // on; who asks too much is told to come again; and who goes away leaves a place.
 func TestHeavyQuestionsLeaveRoom(t *testing.T) {
 	t.Parallel()
-	const connections, places, each = 8, 4, 2 // of the pool; of heavy questions without a word about the pool; of one caller
+	const connections, places, each = 8, 4, 2 // of the pool; of heavy questions; of one caller
 	const askers = 12
 	stuck, goOn := make(chan struct{}, 100), make(chan struct{})
 	f := facts()
 	for i := range askers {
 		f.Subjects = append(f.Subjects, store.SubjectFact{ID: asker(i), Kind: crm.KindPerson, Roles: []string{"officer"}})
 	}
-	w := openWith(t, recipe{facts: f, trace: func(ctx context.Context, sql string) {
+	w := openWith(t, recipe{facts: f, conns: 4 * places, trace: func(ctx context.Context, sql string) {
 		if !strings.Contains(sql, "'walls off '") { // a forecast's; it has its connection by now
 			return
 		}
