@@ -195,7 +195,10 @@ func (d *Door) compare(ctx context.Context, w *running, g glimpse) {
 		}
 		return d.differs(ctx, w.engine, g, &sum)
 	}()
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil: // it took too long
+		sum = store.ShadowDifference{Dropped: 1}
+	case err != nil:
 		sum = store.ShadowDifference{Reads: 1, Failed: 1}
 	}
 	d.shade.add(g.shaded, func(all *store.ShadowDifference) { plus(all, sum) })

@@ -1,11 +1,25 @@
 package access
 
 import (
+	"context"
 	"testing"
 
 	"meridian/instance/crm"
 	"meridian/policy"
 )
+
+// TestShadowThatTakesTooLong: what could not be compared in time was not
+// compared.
+func TestShadowThatTakesTooLong(t *testing.T) {
+	d := New(Config{})
+	of := shaded{"rep@amer", "count", "account"}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	d.compare(ctx, &running{}, glimpse{shaded: of})
+	if got := d.shade.found[of]; got == nil || got.Dropped != 1 || got.Reads != 0 || got.Failed != 0 {
+		t.Errorf("%+v", got)
+	}
+}
 
 // TestShadowThatPanics: a shadow that breaks within a comparison breaks nothing
 // else, and the request is counted as one it had no answer to.
