@@ -42,10 +42,8 @@ func (f *faulty) Produce(ctx context.Context, topic string, ms []Message) error 
 
 // startWith runs the side's exchange on a transport that tampers.
 func (s *side) startWith(tamper func(topic string, m Message) (Message, bool)) {
-	s.start()
-	s.stop()
-	s.x.transport = &faulty{Transport: NewKafka(s.brokers), tamper: tamper}
-	s.run(s.x.Run, s.feed.Run, s.door.Run)
+	s.t.Helper()
+	s.startOn(&faulty{Transport: NewKafka(s.brokers), tamper: tamper})
 }
 
 func TestCrashBetweenStoreAndProduce(t *testing.T) {

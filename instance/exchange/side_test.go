@@ -129,8 +129,14 @@ func (s *side) declare(contracts ...crm.Contract) {
 // when the test ends.
 func (s *side) start() {
 	s.t.Helper()
+	s.startOn(NewKafka(s.brokers))
+}
+
+func (s *side) startOn(tr Transport) {
+	s.t.Helper()
 	log := slog.New(slog.NewJSONHandler(s.log, nil))
 	s.x = New(Config{Instance: s.name, Store: s.store, Door: s.door, Brokers: s.brokers, Log: log})
+	s.x.transport = tr
 	s.feed = feed.New(s.store, s.door, log)
 	s.run(s.x.Run, s.feed.Run, s.door.Run)
 }
