@@ -153,11 +153,11 @@ func (o *outlooker) toAsk(ctx context.Context, subject crm.Subject, shares []crm
 	}
 	for entity, gs := range byEntity {
 		def, err := o.d.definition(entity)
-		if err != nil {
-			return nil, nil, err
+		var is policy.Filter
+		if err == nil {
+			is, err = o.engine.Filter(ctx, subject, crm.ActionShare, def.Entity, def.Groups())
 		}
-		is, err := o.engine.Filter(ctx, subject, crm.ActionShare, def.Entity, def.Groups())
-		if err != nil {
+		if err != nil { // or the entity is not installed any more
 			if ctx.Err() != nil {
 				return nil, nil, err
 			}
