@@ -17,6 +17,7 @@ type Filter struct {
 	stamp   int64
 	opens   expr // must hold; nil in the zero value
 	closes  expr // and must not
+	lasting expr // the part of closes that neither a fact nor a denial makes
 	reveals map[string]expr
 	masks   map[string]expr // nil but for reading by people and services
 }
@@ -84,6 +85,15 @@ func (f Filter) Branches(a *Args) (include []string, unclosed string) {
 		}
 	}
 	return include, strings.Join(parts, " and ")
+}
+
+// Lasting is the filter were it not for walls, withholdings and denials, which
+// all end.
+func (f Filter) Lasting() Filter {
+	if f.opens != nil && f.lasting != nil {
+		f.closes = f.lasting
+	}
+	return f
 }
 
 // Branch is the filter on the rows that alternative i of Branches reaches: what
@@ -168,7 +178,7 @@ func (q *asked) bounded(ctx context.Context, groups []string) (f Filter, err err
 
 func (q *asked) filter(ctx context.Context, groups []string) (f Filter, err error) {
 	var openings []opening
-	var opens, closes []expr
+	var opens, closes, lasting []expr
 	for _, g := range q.engine.grounds {
 		for _, fact := range q.facts(g) {
 			cond, err := q.residual(ctx, g, g.says, fact, "")
@@ -182,11 +192,15 @@ func (q *asked) filter(ctx context.Context, groups []string) (f Filter, err erro
 				openings, opens = append(openings, opening{g, fact, cond, over}), append(opens, over)
 			default:
 				closes = append(closes, over)
+				if g.facts == nil && !g.areas {
+					lasting = append(lasting, over)
+				}
 			}
 		}
 	}
 	closes = append(closes, q.anyhow()...)
-	f = Filter{digest: q.engine.Digest(), stamp: q.who.Stamp, opens: or(opens...), closes: or(closes...), reveals: map[string]expr{}, masks: map[string]expr{}}
+	lasting = append(lasting, beyond(q.who, q.pool)...)
+	f = Filter{digest: q.engine.Digest(), stamp: q.who.Stamp, opens: or(opens...), closes: or(closes...), lasting: or(lasting...), reveals: map[string]expr{}, masks: map[string]expr{}}
 	for _, group := range groups {
 		if !q.grants(group) { // I16: whatever the rules show
 			f.reveals[group] = constant(false)

@@ -124,7 +124,7 @@ func stepsTo(w io.Writer) func(*policyv1.Progress) {
 
 func gained(p *policyv1.PersonaImpact) (n int64) {
 	for _, e := range p.GetEntities() {
-		n += e.GetGained()
+		n += max(e.GetGained(), e.GetOpened())
 	}
 	return n
 }
@@ -144,12 +144,16 @@ func (p policyImpactCmd) print(w io.Writer, r *policyv1.ImpactReport) {
 	printPermissions(w, r.GetPersonas())
 	for _, x := range r.GetPersonas() {
 		for _, e := range x.GetEntities() {
-			if newly := part(e.GetGained(), e); newly >= loud {
+			of, once := e.GetGained(), ""
+			if e.GetOpened() > of {
+				of, once = e.GetOpened(), ", once the denials, walls and withholdings of today have ended"
+			}
+			if newly := part(of, e); newly >= loud {
 				what := fmt.Sprintf("%.0f %% of all %s records", newly*100, e.GetEntity())
-				if e.GetGained() == e.GetRecords() {
+				if of == e.GetRecords() {
 					what = "EVERYTHING: every " + e.GetEntity() + " record"
 				}
-				fmt.Fprintf(w, "!! %s would newly see %s (%d of %d)\n", printable(x.GetSubject()), what, e.GetGained(), e.GetRecords())
+				fmt.Fprintf(w, "!! %s would newly see %s (%d of %d)%s\n", printable(x.GetSubject()), what, of, e.GetRecords(), once)
 			}
 		}
 	}
@@ -200,6 +204,9 @@ func (p policyImpactCmd) persona(w io.Writer, x *policyv1.PersonaImpact) {
 	for _, e := range x.GetEntities() {
 		fmt.Fprintf(w, "    %-12s +%-8d %s\n", e.GetEntity(), e.GetGained(), bar(part(e.GetGained(), e)))
 		fmt.Fprintf(w, "    %-12s -%-8d %s\n", "", e.GetLost(), bar(part(e.GetLost(), e)))
+		if e.GetOpened() > e.GetGained() {
+			fmt.Fprintf(w, "    %-12s opened by the rules: %d; what is not gained yet is closed by denials, walls or withholdings, which end\n", "", e.GetOpened())
+		}
 		for _, g := range e.GetGroups() {
 			fmt.Fprintf(w, "    %-12s group %s: shown on %d more, masked on %d, hidden on %d\n", "", g.GetGroup(), g.GetGained(), g.GetMasked(), g.GetLost())
 		}
@@ -222,7 +229,7 @@ func (p policyImpactCmd) persona(w io.Writer, x *policyv1.PersonaImpact) {
 		}
 	}
 	if others := x.GetOtherActions(); len(others) > 0 {
-		fmt.Fprintf(w, "    %s would reach other records too: --action %s\n", strings.Join(others, ", "), others[0])
+		fmt.Fprintf(w, "    %s would fall out otherwise too: --action %s\n", strings.Join(others, ", "), others[0])
 	}
 }
 

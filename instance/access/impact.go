@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"maps"
 	"slices"
 	"time"
 
@@ -55,6 +54,7 @@ type EntityImpact struct {
 	Entity  string
 	Records int64 // that there are
 	store.Difference
+	Opened      int64 // what the rules newly open, were it not for denials, walls and withholdings of today
 	GiveBack    int64 // of a contract: what the destination holds and would lose
 	GiveBackIDs []crm.RecordID
 }
@@ -97,7 +97,7 @@ func (d *Door) Impact(ctx context.Context, c crm.Caller, r ImpactRequest, tell f
 			return ImpactSummary{}, err
 		}
 	}
-	compared, err := d.compared(ctx, r.Subjects)
+	compared, untried, err := d.compared(ctx, from, candidate, r.Subjects)
 	if err != nil {
 		return ImpactSummary{}, err
 	}
@@ -129,7 +129,7 @@ func (d *Door) Impact(ctx context.Context, c crm.Caller, r ImpactRequest, tell f
 		}
 	}
 	sum.Suspended, sum.Resumed = sharesImpact(x.ahead.suspended()), sharesImpact(x.ahead.resumed())
-	sum.Warnings = x.warnings(sum.Differing)
+	sum.Warnings = append(x.warnings(sum.Differing), untried...)
 	_, sum.At, err = d.store.Stamp(ctx)
 	return sum, err
 }
@@ -144,12 +144,13 @@ func (s *ImpactSummary) add(p PersonaImpact) {
 	}
 }
 
-// Share is the part of the entity's records that becomes visible, of 1.
+// Share is the part of the entity's records that becomes visible, of 1, now or
+// when what closes it today ends.
 func (e EntityImpact) Share() float64 {
 	if e.Records == 0 {
 		return 0
 	}
-	return float64(e.Gained) / float64(e.Records)
+	return float64(max(e.Gained, e.Opened)) / float64(e.Records)
 }
 
 // recordActions are what people and services do to records.
@@ -187,46 +188,6 @@ func (d *Door) candidate(ctx context.Context, k Candidate) (*policy.Engine, erro
 	return d.EngineOf(ctx, k.Digest)
 }
 
-// compare is a subject, or a contract if that is set.
-type compare struct {
-	id       crm.SubjectID
-	contract *crm.Contract
-}
-
-const contractPrefix = "contract:"
-
-// compared lists the subjects and contracts to compare: all, or those named.
-func (d *Door) compared(ctx context.Context, only []crm.SubjectID) ([]compare, error) {
-	ids, err := d.store.SubjectIDs(ctx)
-	if err != nil {
-		return nil, err
-	}
-	contracts, err := d.store.Contracts(ctx)
-	if err != nil {
-		return nil, err
-	}
-	all := map[crm.SubjectID]compare{}
-	for _, id := range ids {
-		all[id] = compare{id: id}
-	}
-	for _, k := range contracts {
-		if id := crm.SubjectID(contractPrefix + k.ID); k.Source == d.instance {
-			all[id] = compare{id: id, contract: &k}
-		}
-	}
-	if len(only) == 0 {
-		only = slices.Sorted(maps.Keys(all))
-	}
-	out := make([]compare, len(only))
-	for i, id := range only {
-		var known bool
-		if out[i], known = all[id]; !known {
-			return nil, crm.FieldErrorf("subjects", "this instance knows no subject or contract out %q", id)
-		}
-	}
-	return out, nil
-}
-
 // comparison is one run of Impact.
 type comparison struct {
 	d             *Door
@@ -262,8 +223,14 @@ func (x *comparison) persona(ctx context.Context, s compare) (*PersonaImpact, er
 }
 
 func (x *comparison) load(ctx context.Context, s compare) (crm.Subject, bool, error) {
-	if s.contract != nil {
+	switch {
+	case s.contract != nil:
 		return x.d.store.ReceiverAt(ctx, s.contract.ID, nil)
+	case s.standIn != nil:
+		subject := *s.standIn
+		var err error
+		subject.Stamp, _, err = x.d.store.Stamp(ctx)
+		return subject, true, err
 	}
 	return x.d.store.Subject(ctx, s.id)
 }
@@ -273,6 +240,9 @@ func (x *comparison) of(ctx context.Context, s compare, subject crm.Subject) (*P
 	var err error
 	if p.Powers, err = x.powers(ctx, subject); err != nil {
 		return nil, err
+	}
+	if subject.Kind == crm.KindInstance {
+		p.Destination = subject.Instance
 	}
 	if s.contract != nil {
 		p.Destination = s.contract.Destination
@@ -285,15 +255,19 @@ func (x *comparison) of(ctx context.Context, s compare, subject crm.Subject) (*P
 		}
 		return p, x.entity(ctx, p, s, subject, crm.ActionPublish, def)
 	}
+	main := x.action
+	if subject.Kind == crm.KindInstance { // a persona
+		main = crm.ActionPublish
+	}
 	for _, def := range x.d.store.Definitions() {
-		if err := x.entity(ctx, p, s, subject, x.action, def); err != nil {
+		if err := x.entity(ctx, p, s, subject, main, def); err != nil {
 			return nil, err
 		}
 		for _, action := range recordActions {
-			if action == x.action || slices.Contains(p.OtherActions, action) {
+			if s.standIn != nil || action == x.action || slices.Contains(p.OtherActions, action) {
 				continue
 			}
-			before, after, err := x.filters(ctx, subject, action, def.Entity, nil)
+			before, after, err := x.filters(ctx, subject, action, def.Entity, def.Groups())
 			if err != nil {
 				return nil, err
 			}
@@ -314,7 +288,7 @@ func (x *comparison) of(ctx context.Context, s compare, subject crm.Subject) (*P
 		}
 	}
 	slices.SortStableFunc(p.Entities, func(a, b EntityImpact) int { // what becomes visible first
-		return int(min(b.Gained, 1) - min(a.Gained, 1))
+		return cmp.Compare(min(max(b.Gained, b.Opened), 1), min(max(a.Gained, a.Opened), 1))
 	})
 	return p, nil
 }
@@ -343,7 +317,7 @@ func (x *comparison) filters(ctx context.Context, subject crm.Subject, action cr
 func (x *comparison) views(ctx context.Context, s compare, subject crm.Subject, action crm.Action, def crm.Definition) (before, after store.View, refused string, err error) {
 	was, is, err := x.filters(ctx, subject, action, def.Entity, def.Groups())
 	before, after = store.View{Filter: was}, store.View{Filter: is.Filter}
-	if s.contract != nil {
+	if subject.Kind == crm.KindInstance {
 		before.Home, after.Home = x.d.instance, x.d.instance
 	}
 	if err != nil {
@@ -370,10 +344,13 @@ func (x *comparison) entity(ctx context.Context, p *PersonaImpact, s compare, su
 	if e.Difference, err = x.d.store.Diff(ctx, def.Entity, before, after); err != nil {
 		return err
 	}
+	if e.Opened, err = x.opened(ctx, def.Entity, before, after); err != nil {
+		return err
+	}
 	if e.Stamp != subject.Stamp {
 		return errMoved
 	}
-	if e.Empty() {
+	if e.Empty() && e.Opened == 0 {
 		return nil
 	}
 	if e.Records, err = x.size(ctx, def.Entity); err != nil {
@@ -386,6 +363,17 @@ func (x *comparison) entity(ctx context.Context, p *PersonaImpact, s compare, su
 	}
 	p.Entities = append(p.Entities, e)
 	return nil
+}
+
+// opened counts what the rules of the candidate newly open, whether or not a
+// denial, a wall or a withholding of today closes it: those end.
+func (x *comparison) opened(ctx context.Context, entity string, before, after store.View) (int64, error) {
+	before.Filter, after.Filter = before.Filter.Lasting(), after.Filter.Lasting()
+	if before.Filter.Same(after.Filter) {
+		return 0, nil
+	}
+	diff, err := x.d.store.Diff(ctx, entity, before, after)
+	return diff.Gained, err
 }
 
 func (x *comparison) size(ctx context.Context, entity string) (int64, error) {

@@ -45,7 +45,7 @@ func (d *Door) ImpactRecords(ctx context.Context, c crm.Caller, r ImpactRecordsR
 	if err != nil {
 		return err
 	}
-	compared, err := d.compared(ctx, []crm.SubjectID{r.Subject})
+	compared, _, err := d.compared(ctx, a.engine, candidate, []crm.SubjectID{r.Subject})
 	if err != nil {
 		return err
 	}
@@ -68,6 +68,8 @@ func (x *comparison) records(ctx context.Context, s compare, def crm.Definition,
 		if action, contract = crm.ActionPublish, s.contract.ID; s.contract.Entity != def.Entity {
 			return crm.FieldErrorf("entity", "%s is about %s", s.id, s.contract.Entity)
 		}
+	} else if subject.Kind == crm.KindInstance { // a persona
+		action = crm.ActionPublish
 	}
 	before, after, _, err := x.views(ctx, s, subject, action, def)
 	if err != nil {

@@ -28,7 +28,7 @@ func (d *Door) impacted(ctx context.Context, b *policy.Bundle, r *Report) error 
 	if err != nil {
 		return err
 	}
-	all, err := d.compared(ctx, nil)
+	all, untried, err := d.compared(ctx, before, after, nil)
 	if err != nil {
 		return err
 	}
@@ -62,9 +62,17 @@ func (d *Door) impacted(ctx context.Context, b *policy.Bundle, r *Report) error 
 		lines = append(lines[:maxImpactLines], fmt.Sprintf("and %d more", more))
 	}
 	lines = slices.Concat(powersLines(powers), lines, x.ahead.lines())
-	r.Warnings = append(r.Warnings, x.unfelt(int64(differing))...)
+	r.Warnings = append(append(r.Warnings, x.unfelt(int64(differing))...), untried...)
 	r.add("impact", strings.Join(append([]string{said}, lines...), "\n"), nil)
 	return nil
+}
+
+// later counts what the rules newly open and something of today closes.
+func (e EntityImpact) later() int64 {
+	if e.Opened <= e.Gained {
+		return 0
+	}
+	return e.Opened
 }
 
 // line is what changes of records for one subject, in a line without values or
@@ -76,7 +84,7 @@ func (p PersonaImpact) line() string {
 		for _, n := range []struct {
 			of   int64
 			what string
-		}{{e.Gained, "gains"}, {e.Lost, "loses"}, {e.GiveBack, "gives back"}} {
+		}{{e.Gained, "gains"}, {e.later(), "gains once what closes them today has ended"}, {e.Lost, "loses"}, {e.GiveBack, "gives back"}} {
 			if n.of > 0 {
 				said = append(said, fmt.Sprintf("%s %d", n.what, n.of))
 			}

@@ -137,7 +137,7 @@ func (x *change) emptied(ctx context.Context, s standing, p *PersonaImpact) (boo
 // as of a moment.
 func (d *Door) everybody(ctx context.Context, at *policy.Moment) ([]standing, error) {
 	if at == nil {
-		all, err := d.compared(ctx, nil)
+		all, err := d.here(ctx)
 		out := make([]standing, len(all))
 		for i, s := range all {
 			out[i].compare = s

@@ -116,19 +116,20 @@ func (s *Store) differing(ctx context.Context, entity string, before, after View
 	return d, from, nil
 }
 
-// Differ reports whether two views of one entity show different records. It
-// ends at the first.
+// Differ reports whether two views of one entity differ, in records or in field
+// groups. It ends at the first that does.
 func (s *Store) Differ(ctx context.Context, entity string, before, after View) (differ bool, err error) {
 	t, err := s.table(entity)
 	if err != nil {
 		return false, err
 	}
-	args := (&policy.Args{}).ForMany()
-	apart := policy.Apart(before.Filter, after.Filter, before.of(args), after.of(args))
+	d := &differing{t: t, args: (&policy.Args{}).ForMany(), before: before, after: after}
+	apart := policy.Apart(before.Filter, after.Filter, before.of(d.args), after.of(d.args))
 	if len(apart) == 0 {
 		return false, nil
 	}
-	rows, err := s.door(s.pool, filtered).Query(ctx, "select exists (select from "+t.live+" r where ("+strings.Join(apart, " or ")+") and "+before.shows(args)+" <> "+after.shows(args)+")", args.Values()...)
+	sql := "select exists (" + d.rows(d.scan(apart)) + ")"
+	rows, err := s.door(s.pool, filtered).Query(ctx, sql, d.args.Values()...)
 	if err != nil {
 		return false, pgErr(err, "compare two views of %s", entity)
 	}

@@ -84,7 +84,9 @@ func (x *Candidate) GetModules() []*Module {
 type ImpactRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Candidate *Candidate             `protobuf:"bytes,1,opt,name=candidate,proto3" json:"candidate,omitempty"`
-	// Only these subjects; all when empty. A contract is "contract:<id>".
+	// Only these subjects; all when empty. A contract is "contract:<id>". Beside
+	// those who are there, "persona:<name>" is a persona of the bundles, and
+	// "role:<word>" somebody with a role that the rules which change speak of.
 	Subjects []string `protobuf:"bytes,2,rep,name=subjects,proto3" json:"subjects,omitempty"`
 	// read if empty; of people and services.
 	Action string `protobuf:"bytes,3,opt,name=action,proto3" json:"action,omitempty"`
@@ -782,8 +784,12 @@ type EntityImpact struct {
 	LostIds    []string `protobuf:"bytes,10,rep,name=lost_ids,json=lostIds,proto3" json:"lost_ids,omitempty"`
 	ChangedIds []string `protobuf:"bytes,11,rep,name=changed_ids,json=changedIds,proto3" json:"changed_ids,omitempty"`
 	// Of a contract: what the destination holds and would have to give back.
-	GiveBack      int64    `protobuf:"varint,12,opt,name=give_back,json=giveBack,proto3" json:"give_back,omitempty"`
-	GiveBackIds   []string `protobuf:"bytes,13,rep,name=give_back_ids,json=giveBackIds,proto3" json:"give_back_ids,omitempty"`
+	GiveBack    int64    `protobuf:"varint,12,opt,name=give_back,json=giveBack,proto3" json:"give_back,omitempty"`
+	GiveBackIds []string `protobuf:"bytes,13,rep,name=give_back_ids,json=giveBackIds,proto3" json:"give_back_ids,omitempty"`
+	// Records that the rules newly open, were it not for denials, walls and
+	// withholdings of today. Those end: where this is more than gained, the rest
+	// follows without another change of policy.
+	Opened        int64 `protobuf:"varint,14,opt,name=opened,proto3" json:"opened,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -907,6 +913,13 @@ func (x *EntityImpact) GetGiveBackIds() []string {
 		return x.GiveBackIds
 	}
 	return nil
+}
+
+func (x *EntityImpact) GetOpened() int64 {
+	if x != nil {
+		return x.Opened
+	}
+	return 0
 }
 
 type GroupImpact struct {
@@ -2515,7 +2528,7 @@ const file_meridian_policy_v1_impact_proto_rawDesc = "" +
 	"\x05limit\x18\x01 \x01(\tR\x05limit\x12\x16\n" +
 	"\x06before\x18\x02 \x01(\tR\x06before\x12\x14\n" +
 	"\x05after\x18\x03 \x01(\tR\x05after\x12\x16\n" +
-	"\x06looser\x18\x04 \x01(\bR\x06looser\"\xdb\x03\n" +
+	"\x06looser\x18\x04 \x01(\bR\x06looser\"\xf3\x03\n" +
 	"\fEntityImpact\x12\x16\n" +
 	"\x06entity\x18\x01 \x01(\tR\x06entity\x12\x18\n" +
 	"\arecords\x18\x02 \x01(\x03R\arecords\x12\x16\n" +
@@ -2532,7 +2545,8 @@ const file_meridian_policy_v1_impact_proto_rawDesc = "" +
 	"\vchanged_ids\x18\v \x03(\tR\n" +
 	"changedIds\x12\x1b\n" +
 	"\tgive_back\x18\f \x01(\x03R\bgiveBack\x12\"\n" +
-	"\rgive_back_ids\x18\r \x03(\tR\vgiveBackIds\"g\n" +
+	"\rgive_back_ids\x18\r \x03(\tR\vgiveBackIds\x12\x16\n" +
+	"\x06opened\x18\x0e \x01(\x03R\x06opened\"g\n" +
 	"\vGroupImpact\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x16\n" +
 	"\x06gained\x18\x02 \x01(\x03R\x06gained\x12\x12\n" +
