@@ -19,7 +19,7 @@ import (
 // tellOfficers is the life of a policy as officers live it, one script after
 // the other: each leaves the policy in force that it found.
 func tellOfficers(t *testing.T, f *running) {
-	for _, script := range []string{"wall", "refusals", "hostile"} {
+	for _, script := range []string{"wall", "shadow", "refusals", "hostile"} {
 		t.Run(script, func(t *testing.T) { testscript.Run(t, officersScript(f, script)) })
 	}
 }
