@@ -129,7 +129,10 @@ func (d *Door) Impact(ctx context.Context, c crm.Caller, r ImpactRequest, tell f
 		}
 	}
 	sum.Suspended, sum.Resumed = sharesImpact(x.ahead.suspended()), sharesImpact(x.ahead.resumed())
-	sum.Warnings = append(x.warnings(sum.Differing), untried...)
+	if sum.Warnings, err = x.warnings(ctx, sum.Differing); err != nil {
+		return sum, err
+	}
+	sum.Warnings = append(sum.Warnings, untried...)
 	_, sum.At, err = d.store.Stamp(ctx)
 	return sum, err
 }

@@ -165,8 +165,49 @@ func (x *comparison) limitCases(ctx context.Context) ([]policy.LimitCase, error)
 const maxReworded = 12
 
 // warnings say what changes in the bundle itself, whoever it is about.
-func (x *comparison) warnings(differing int64) []string {
-	return append(promises(x.before.Bundle(), x.after.Bundle()), x.unfelt(differing)...)
+func (x *comparison) warnings(ctx context.Context, differing int64) ([]string, error) {
+	locked, err := x.locked(ctx)
+	return slices.Concat(locked, promises(x.before.Bundle(), x.after.Bundle()), x.unfelt(differing)), err
+}
+
+// locked says which permission to change the policy nobody here would hold any
+// more: nothing but the database would bring another one.
+func (x *comparison) locked(ctx context.Context) (out []string, err error) {
+	if policy.Alike(x.before.Bundle(), x.after.Bundle()) {
+		return nil, nil
+	}
+	ids, err := x.d.store.SubjectIDs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	was, is := map[string]bool{}, map[string]bool{}
+	changing := []string{"policy.propose", "policy.approve", "policy.activate"}
+	for _, id := range ids {
+		subject, known, err := x.d.store.Subject(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		for _, permission := range changing {
+			if !known || was[permission] && is[permission] {
+				continue
+			}
+			held, err := x.before.Permit(ctx, subject, permission)
+			if err != nil {
+				return nil, err
+			}
+			holds, err := x.after.Permit(ctx, subject, permission)
+			if ctx.Err() != nil {
+				return nil, context.Cause(ctx)
+			}
+			was[permission], is[permission] = was[permission] || held, is[permission] || holds && err == nil
+		}
+	}
+	for _, permission := range changing {
+		if was[permission] && !is[permission] {
+			out = append(out, "nobody would hold "+permission+" any more: no officer could change or roll back the policy after this one")
+		}
+	}
+	return out, nil
 }
 
 // unfelt names rules that read otherwise where no difference was found: there

@@ -127,9 +127,13 @@ func TestPermissionsChangeExactlyWhenAnswersDo(t *testing.T) {
 	for _, p := range crm.Permissions() {
 		permissions = append(permissions, p.Name)
 	}
+	r.Shuffle(len(permissions), func(i, j int) { permissions[i], permissions[j] = permissions[j], permissions[i] })
 	changed := 0
-	for range 12 {
+	for batch := range slices.Chunk(permissions, 6) {
 		var said strings.Builder
+		for _, name := range batch { // each of them once, at least
+			fmt.Fprintf(&said, "\npermit(subject, %q) if %q in subject.roles\n", name, pick(roles))
+		}
 		for range r.IntN(3) {
 			fmt.Fprintf(&said, "\npermit(subject, permission) if {\n\t%q in subject.roles\n\tpermission == %q\n}\n", pick(roles), pick(permissions))
 		}
@@ -236,6 +240,20 @@ func TestImpactNeverSaysNothingOfSomething(t *testing.T) {
 	}
 	if told := strings.Join(report.Warnings, "\n"); !strings.Contains(told, "persona new hire is gone") || !strings.Contains(told, "service.rego: permit") || !strings.Contains(told, "is worded otherwise") {
 		t.Errorf("the second officer is told %s", told)
+	}
+}
+
+// TestImpactSaysWhoLocksThemselvesOut: a policy that nobody could change or roll
+// back any more is said to be one.
+func TestImpactSaysWhoLocksThemselvesOut(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	_, sum := w.impact(edited(t, "service.rego", `"policy.activate", `, ""), "banker@amer")
+	if len(sum.Warnings) == 0 || !strings.Contains(sum.Warnings[0], "nobody would hold policy.activate any more") {
+		t.Errorf("%v", sum.Warnings)
+	}
+	if personas, sum := w.impact(edited(t, "service.rego", `"policy.deny",`, ""), "officer.a@amer"); len(sum.Warnings) > 0 || len(personas) != 1 {
+		t.Errorf("%v %+v", sum.Warnings, personas)
 	}
 }
 

@@ -62,7 +62,11 @@ func (d *Door) impacted(ctx context.Context, b *policy.Bundle, r *Report) error 
 		lines = append(lines[:maxImpactLines], fmt.Sprintf("and %d more", more))
 	}
 	lines = slices.Concat(powersLines(powers), lines, x.ahead.lines())
-	r.Warnings = append(append(r.Warnings, x.unfelt(int64(differing))...), untried...)
+	locked, err := x.locked(ctx)
+	if err != nil {
+		return err
+	}
+	r.Warnings = slices.Concat(r.Warnings, locked, x.unfelt(int64(differing)), untried)
 	r.add("impact", strings.Join(append([]string{said}, lines...), "\n"), nil)
 	return nil
 }
