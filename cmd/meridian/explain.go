@@ -79,9 +79,18 @@ func (e explainCmd) Run(ctx context.Context, out output) error {
 	for _, r := range resp.GetSteps() {
 		fmt.Fprintf(out.Stdout, "  next step: %s\n", reason(r))
 	}
-	fmt.Fprintf(out.Stdout, "  revealed: %s\n  withheld: %s\n  bundle:   %s\n",
-		orNone(resp.GetRevealed()), orNone(resp.GetWithheld()), resp.GetBundle())
+	fmt.Fprintf(out.Stdout, "  revealed: %s\n  masked:   %s\n  withheld: %s\n  bundle:   %s\n",
+		orNone(resp.GetRevealed()), orNone(resp.GetMasked()), orNone(resp.GetWithheld()), resp.GetBundle())
 	return nil
+}
+
+// sees are the groups that somebody sees, and those they see masked.
+func sees(v *policyv1.Viewer) string {
+	groups := slices.Clone(v.GetRevealed())
+	for _, g := range v.GetMasked() {
+		groups = append(groups, g+" (masked)")
+	}
+	return orNone(groups)
 }
 
 // who prints everybody who can see a record.
@@ -99,7 +108,7 @@ func (e explainCmd) who(ctx context.Context, c *clients, out output) error {
 		for _, r := range v.GetOpens() {
 			by = append(by, r.GetGround())
 		}
-		t.add(v.GetSubject(), v.GetKind(), strings.Join(by, ","), orNone(v.GetRevealed()))
+		t.add(v.GetSubject(), v.GetKind(), strings.Join(by, ","), sees(v))
 	}
 	t.print(out.Stdout, "nobody can see it")
 	for _, v := range resp.GetViewers() {

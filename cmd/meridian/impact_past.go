@@ -77,7 +77,7 @@ func (p policyPastCmd) record(ctx context.Context, c *clients, out output) error
 	for _, v := range resp.GetViewers() {
 		for i, r := range v.GetOpens() {
 			if i == 0 {
-				t.add(v.GetSubject(), v.GetKind(), orNone(v.GetRevealed()), reason(r))
+				t.add(v.GetSubject(), v.GetKind(), sees(v), reason(r))
 			} else {
 				t.add("", "", "", reason(r))
 			}

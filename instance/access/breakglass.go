@@ -48,7 +48,7 @@ func (d *Door) BreakGlass(ctx context.Context, c crm.Caller, r BreakRequest) (Em
 	if err := d.Permit(ctx, c, breakGlass); err != nil {
 		return Emergency{}, err
 	}
-	id, err := d.named(ctx, def, r.Record)
+	id, err := d.named(ctx, def, r.Record, d.store.FindByKey)
 	if crm.KindOf(err) == crm.NotFound && err != nil {
 		id, err = crm.NewRecordID(), nil // of nothing: it takes the statements of what is hidden
 	}

@@ -70,7 +70,7 @@ func (d *Door) Explain(ctx context.Context, c crm.Caller, entity string, id crm.
 	}
 	e := Explanation{
 		Allowed: answer.Allowed, Action: action, Subject: subject, Opens: reasons(answer.Opens), Closes: reasons(answer.Closes),
-		Steps: steps, Revealed: answer.Revealed, Withheld: answer.Withheld, Bundle: answer.Digest,
+		Steps: steps, Revealed: answer.Revealed, Masked: answer.Masked, Withheld: answer.Withheld, Bundle: answer.Digest,
 	}
 	decision.Records = []crm.RecordID{id}
 	for _, r := range append(e.Opens, e.Closes...) {

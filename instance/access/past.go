@@ -100,7 +100,9 @@ func (d *Door) PastWhoSees(ctx context.Context, c crm.Caller, entity, name strin
 	if err != nil {
 		return PastViewers{}, err
 	}
-	id, err := d.named(ctx, def, name)
+	id, err := d.named(ctx, def, name, func(ctx context.Context, entity string, keys []string) (map[string]crm.RecordID, error) {
+		return d.store.PastByKey(ctx, entity, keys, moment) // what it is called today says nothing of then
+	})
 	if err != nil {
 		return PastViewers{}, err
 	}

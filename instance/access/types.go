@@ -174,13 +174,14 @@ type Projection struct {
 
 // Explanation says why a subject may or may not do an action on a record.
 type Explanation struct {
-	Allowed            bool
-	Action             crm.Action
-	Subject            crm.SubjectID
-	Opens, Closes      []Reason
-	Steps              []Reason // if not allowed: what would lawfully change that
-	Revealed, Withheld []string
-	Bundle             string
+	Allowed       bool
+	Action        crm.Action
+	Subject       crm.SubjectID
+	Opens, Closes []Reason
+	Steps         []Reason // if not allowed: what would lawfully change that
+	Bundle        string
+
+	Revealed, Masked, Withheld []string // each field group is in one of them
 }
 
 // Reason is one ground that applied, with the fact behind it.

@@ -15,6 +15,7 @@ type Viewer struct {
 	Kind     crm.SubjectKind
 	Opens    []Reason
 	Revealed []string
+	Masked   []string // groups that are shown masked
 	Bounds   []Reason // groups that the rules show and the contract does not grant
 }
 
@@ -41,7 +42,7 @@ func (d *Door) WhoSees(ctx context.Context, c crm.Caller, entity, name string) (
 	if err := d.Permit(ctx, c, "explain.any"); err != nil {
 		return nil, err
 	}
-	id, err := d.named(ctx, def, name)
+	id, err := d.named(ctx, def, name, d.store.FindByKey)
 	if err != nil {
 		return nil, err
 	}
@@ -92,10 +93,14 @@ func (d *Door) WhoSees(ctx context.Context, c crm.Caller, entity, name string) (
 	return viewers, d.store.LogDecisions(ctx, []store.Decision{decision})
 }
 
+// finder finds records by the key of their entity: those there are, or those
+// there were at a moment.
+type finder func(ctx context.Context, entity string, keys []string) (map[string]crm.RecordID, error)
+
 // named is the record of a name, which for one that no key finds is of none.
-func (d *Door) named(ctx context.Context, def crm.Definition, name string) (crm.RecordID, error) {
+func (d *Door) named(ctx context.Context, def crm.Definition, name string, find finder) (crm.RecordID, error) {
 	if key, ok := strings.CutPrefix(name, def.Key+":"); ok && def.Key != "" {
-		found, err := d.store.FindByKey(ctx, def.Entity, []string{key})
+		found, err := find(ctx, def.Entity, []string{key})
 		if err != nil {
 			return "", err
 		}
@@ -175,7 +180,7 @@ func (q question) viewer(ctx context.Context) (*Viewer, error) {
 	if err != nil || !answer.Allowed {
 		return nil, err
 	}
-	return &Viewer{Subject: q.subject.ID, Kind: q.subject.Kind, Opens: reasons(answer.Opens), Revealed: answer.Revealed, Bounds: reasons(answer.Bounds)}, nil
+	return &Viewer{Subject: q.subject.ID, Kind: q.subject.Kind, Opens: reasons(answer.Opens), Revealed: answer.Revealed, Masked: answer.Masked, Bounds: reasons(answer.Bounds)}, nil
 }
 
 // WhatSees counts what a subject can read, entity by entity. It is for who may

@@ -19,7 +19,7 @@ func (s policies) ExplainRecord(ctx context.Context, req *policyv1.ExplainRecord
 func protoViewers(viewers []access.Viewer) []*policyv1.Viewer {
 	out := make([]*policyv1.Viewer, len(viewers))
 	for i, v := range viewers {
-		out[i] = &policyv1.Viewer{Subject: string(v.Subject), Kind: string(v.Kind), Opens: protoReasons(v.Opens), Revealed: v.Revealed, Bounds: protoReasons(v.Bounds)}
+		out[i] = &policyv1.Viewer{Subject: string(v.Subject), Kind: string(v.Kind), Opens: protoReasons(v.Opens), Revealed: v.Revealed, Masked: v.Masked, Bounds: protoReasons(v.Bounds)}
 	}
 	return out
 }

@@ -141,7 +141,7 @@ func sharedSchemas() m {
 			"step": str, "plugin": str, "version": str, "digest": str, "verdict": str, "set": names,
 		}},
 		"explanation": m{"type": "object", "properties": m{
-			"allowed": boolean, "action": str, "subject": str, "opens": reason, "closes": reason, "revealed": names, "withheld": names, "bundle": str,
+			"allowed": boolean, "action": str, "subject": str, "opens": reason, "closes": reason, "revealed": names, "masked": names, "withheld": names, "bundle": str,
 		}},
 	}
 }

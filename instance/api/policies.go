@@ -29,7 +29,7 @@ func (s policies) Explain(ctx context.Context, req *policyv1.ExplainRequest) (*p
 func protoExplanation(e access.Explanation) *policyv1.ExplainResponse {
 	return &policyv1.ExplainResponse{
 		Allowed: e.Allowed, Action: string(e.Action), Subject: string(e.Subject), Opens: protoReasons(e.Opens),
-		Closes: protoReasons(e.Closes), Revealed: e.Revealed, Withheld: e.Withheld, Bundle: e.Bundle,
+		Closes: protoReasons(e.Closes), Revealed: e.Revealed, Masked: e.Masked, Withheld: e.Withheld, Bundle: e.Bundle,
 		Steps: protoReasons(e.Steps),
 	}
 }

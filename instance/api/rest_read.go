@@ -199,9 +199,10 @@ func (c *call) explain() error {
 		Opens    []reasonJSON  `json:"opens"`
 		Closes   []reasonJSON  `json:"closes"`
 		Revealed []string      `json:"revealed"`
+		Masked   []string      `json:"masked"`
 		Withheld []string      `json:"withheld"`
 		Bundle   string        `json:"bundle"`
-	}{e.Allowed, e.Action, e.Subject, reasons(e.Opens), reasons(e.Closes), nonNil(e.Revealed), nonNil(e.Withheld), e.Bundle})
+	}{e.Allowed, e.Action, e.Subject, reasons(e.Opens), reasons(e.Closes), nonNil(e.Revealed), nonNil(e.Masked), nonNil(e.Withheld), e.Bundle})
 }
 
 func reasons(in []access.Reason) []reasonJSON {

@@ -86,6 +86,32 @@ func (s *Store) PastVersion(ctx context.Context, entity string, id crm.RecordID,
 	return rec, ok, pgErr(err, "past version of %s", entity)
 }
 
+// PastByKey finds the records that had the keys at a moment, as FindByKey does
+// those that have them now.
+func (s *Store) PastByKey(ctx context.Context, entity string, keys []string, at policy.Moment) (map[string]crm.RecordID, error) {
+	t, err := s.table(entity)
+	if err != nil {
+		return nil, err
+	}
+	if t.def.Key == "" {
+		return nil, crm.FieldErrorf("entity", "%s has no key to find records by", entity)
+	}
+	args := &policy.Args{}
+	key := "r." + quoted(t.def.Key)
+	sql := "select " + key + ", r.id::text from " + t.asOf(args, at, nil) + " where " + key + " = any(" + args.Add(keys, "text[]") + ") and r.home = " + args.Add(s.instance, "text")
+	rows, err := s.door(s.pool, pastVersions).Query(ctx, sql, args.Values()...)
+	if err != nil {
+		return nil, pgErr(err, "find %s of the past by key", entity)
+	}
+	found := make(map[string]crm.RecordID, len(keys))
+	var k, id string
+	_, err = pgx.ForEachRow(rows, []any{&k, &id}, func() error {
+		found[k] = crm.RecordID(id)
+		return nil
+	})
+	return found, pgErr(err, "find %s of the past by key", entity)
+}
+
 // CountDecisions counts the decisions of a time, half-open.
 func (s *Store) CountDecisions(ctx context.Context, since, until time.Time) (n int64, err error) {
 	err = s.pool.QueryRow(ctx, "select count(*) from meridian.decision_log where at >= $1 and at < $2", since, until).Scan(&n)

@@ -105,7 +105,9 @@ type ExplainResponse struct {
 	Withheld []string               `protobuf:"bytes,7,rep,name=withheld,proto3" json:"withheld,omitempty"`
 	Bundle   string                 `protobuf:"bytes,8,opt,name=bundle,proto3" json:"bundle,omitempty"`
 	// If it is not allowed: what would lawfully change that.
-	Steps         []*Reason `protobuf:"bytes,9,rep,name=steps,proto3" json:"steps,omitempty"`
+	Steps []*Reason `protobuf:"bytes,9,rep,name=steps,proto3" json:"steps,omitempty"`
+	// Field groups that are shown masked.
+	Masked        []string `protobuf:"bytes,10,rep,name=masked,proto3" json:"masked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -199,6 +201,13 @@ func (x *ExplainResponse) GetBundle() string {
 func (x *ExplainResponse) GetSteps() []*Reason {
 	if x != nil {
 		return x.Steps
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetMasked() []string {
+	if x != nil {
+		return x.Masked
 	}
 	return nil
 }
@@ -311,7 +320,9 @@ type Viewer struct {
 	Revealed []string  `protobuf:"bytes,4,rep,name=revealed,proto3" json:"revealed,omitempty"`
 	// Field groups that the rules show and that the contract does not grant: they
 	// do not leave.
-	Bounds        []*Reason `protobuf:"bytes,5,rep,name=bounds,proto3" json:"bounds,omitempty"`
+	Bounds []*Reason `protobuf:"bytes,5,rep,name=bounds,proto3" json:"bounds,omitempty"`
+	// Field groups that are shown masked.
+	Masked        []string `protobuf:"bytes,6,rep,name=masked,proto3" json:"masked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -377,6 +388,13 @@ func (x *Viewer) GetRevealed() []string {
 func (x *Viewer) GetBounds() []*Reason {
 	if x != nil {
 		return x.Bounds
+	}
+	return nil
+}
+
+func (x *Viewer) GetMasked() []string {
+	if x != nil {
+		return x.Masked
 	}
 	return nil
 }
@@ -2106,7 +2124,7 @@ const file_meridian_policy_v1_policy_proto_rawDesc = "" +
 	"\x06entity\x18\x01 \x01(\tR\x06entity\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x16\n" +
 	"\x06action\x18\x03 \x01(\tR\x06action\x12\x18\n" +
-	"\asubject\x18\x04 \x01(\tR\asubject\"\xc5\x02\n" +
+	"\asubject\x18\x04 \x01(\tR\asubject\"\xdd\x02\n" +
 	"\x0fExplainResponse\x12\x18\n" +
 	"\aallowed\x18\x01 \x01(\bR\aallowed\x12\x16\n" +
 	"\x06action\x18\x02 \x01(\tR\x06action\x12\x18\n" +
@@ -2116,18 +2134,21 @@ const file_meridian_policy_v1_policy_proto_rawDesc = "" +
 	"\brevealed\x18\x06 \x03(\tR\brevealed\x12\x1a\n" +
 	"\bwithheld\x18\a \x03(\tR\bwithheld\x12\x16\n" +
 	"\x06bundle\x18\b \x01(\tR\x06bundle\x120\n" +
-	"\x05steps\x18\t \x03(\v2\x1a.meridian.policy.v1.ReasonR\x05steps\">\n" +
+	"\x05steps\x18\t \x03(\v2\x1a.meridian.policy.v1.ReasonR\x05steps\x12\x16\n" +
+	"\x06masked\x18\n" +
+	" \x03(\tR\x06masked\">\n" +
 	"\x14ExplainRecordRequest\x12\x16\n" +
 	"\x06entity\x18\x01 \x01(\tR\x06entity\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\"M\n" +
 	"\x15ExplainRecordResponse\x124\n" +
-	"\aviewers\x18\x01 \x03(\v2\x1a.meridian.policy.v1.ViewerR\aviewers\"\xb8\x01\n" +
+	"\aviewers\x18\x01 \x03(\v2\x1a.meridian.policy.v1.ViewerR\aviewers\"\xd0\x01\n" +
 	"\x06Viewer\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x120\n" +
 	"\x05opens\x18\x03 \x03(\v2\x1a.meridian.policy.v1.ReasonR\x05opens\x12\x1a\n" +
 	"\brevealed\x18\x04 \x03(\tR\brevealed\x122\n" +
-	"\x06bounds\x18\x05 \x03(\v2\x1a.meridian.policy.v1.ReasonR\x06bounds\"1\n" +
+	"\x06bounds\x18\x05 \x03(\v2\x1a.meridian.policy.v1.ReasonR\x06bounds\x12\x16\n" +
+	"\x06masked\x18\x06 \x03(\tR\x06masked\"1\n" +
 	"\x15ExplainSubjectRequest\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\"K\n" +
 	"\x16ExplainSubjectResponse\x121\n" +
