@@ -33,6 +33,18 @@ func (o *officers) shadowing(b *policy.Bundle) {
 		}
 		return len(o.shadowed()) > 0
 	})
+	// What waits from then is out of the way once a request behind it is compared.
+	issued := int64(0)
+	o.until(func() bool {
+		d := o.shadowed()["analyst@amer count"]
+		if d.Reads == 0 && d.Dropped == issued {
+			issued++
+			if _, err := o.door.Count(o.t.Context(), caller("analyst@amer"), "product", ""); err != nil {
+				o.t.Fatal(err)
+			}
+		}
+		return d.Reads > 0
+	})
 }
 
 // shade compares until the test, or stop, ends it.
