@@ -61,31 +61,44 @@ func TestOneDoor(t *testing.T) {
 		if strings.HasSuffix(path, "_test.go") || within(pkg, "instance/store") || !imports(f, module+"instance/store") {
 			return
 		}
-		f, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
+		f = whole(t, path)
 		holders := storeHolders(f)
-		ast.Inspect(f, func(n ast.Node) bool {
-			call, ok := n.(*ast.CallExpr)
-			if !ok {
-				return true
-			}
-			method, ok := call.Fun.(*ast.SelectorExpr)
-			if !ok || !slices.Contains(byTheDoor, method.Sel.Name) || !holders[last(method.X)] {
-				return true
+		eachCall(f, func(method *ast.SelectorExpr) {
+			if !slices.Contains(byTheDoor, method.Sel.Name) || !holders[last(method.X)] {
+				return
 			}
 			if pkg == "instance/access" {
 				calls++
 			} else {
 				t.Errorf("%s: %s calls %s of the store; records are reached through instance/access", path, pkg, method.Sel.Name)
 			}
-			return true
 		})
 	})
 	if calls < 15 {
 		t.Errorf("saw only %d calls from access; does the test still see them?", calls)
 	}
+}
+
+// whole is a file with its functions; eachFile reads imports alone.
+func whole(t *testing.T, path string) *ast.File {
+	t.Helper()
+	f, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// eachCall visits what is called by a name behind a dot.
+func eachCall(f *ast.File, visit func(*ast.SelectorExpr)) {
+	ast.Inspect(f, func(n ast.Node) bool {
+		if call, ok := n.(*ast.CallExpr); ok {
+			if called, ok := call.Fun.(*ast.SelectorExpr); ok {
+				visit(called)
+			}
+		}
+		return true
+	})
 }
 
 // storeHolders are the names in a file that may hold a store or a transaction:
@@ -156,11 +169,7 @@ func storeMethods(t *testing.T) (out []string) {
 		if e.IsDir() || !strings.HasSuffix(e.Name(), ".go") || strings.HasSuffix(e.Name(), "_test.go") {
 			continue
 		}
-		f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(dir, e.Name()), nil, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, d := range f.Decls {
+		for _, d := range whole(t, filepath.Join(dir, e.Name())).Decls {
 			fn, ok := d.(*ast.FuncDecl)
 			if !ok || fn.Recv == nil || !fn.Name.IsExported() {
 				continue
@@ -185,18 +194,9 @@ func TestOneMux(t *testing.T) {
 		if strings.HasSuffix(path, "_test.go") || !within(pkg, "instance") || within(pkg, "instance/embedded instance/pluginhost") {
 			return
 		}
-		f, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ast.Inspect(f, func(n ast.Node) bool {
-			call, ok := n.(*ast.CallExpr)
-			if !ok {
-				return true
-			}
-			fn, ok := call.Fun.(*ast.SelectorExpr)
-			if !ok || last(fn.X) != "mux" && last(fn.X) != "http" || fn.Sel.Name != "Handle" && fn.Sel.Name != "HandleFunc" {
-				return true
+		eachCall(whole(t, path), func(fn *ast.SelectorExpr) {
+			if last(fn.X) != "mux" && last(fn.X) != "http" || fn.Sel.Name != "Handle" && fn.Sel.Name != "HandleFunc" {
+				return
 			}
 			switch {
 			case pkg == "instance/api" && strings.HasSuffix(path, "/api.go"):
@@ -205,7 +205,6 @@ func TestOneMux(t *testing.T) {
 			default:
 				t.Errorf("%s mounts a path beside server.mount of instance/api", path)
 			}
-			return true
 		})
 	})
 	if mounts != 1 {
@@ -227,11 +226,7 @@ func TestOneStore(t *testing.T) {
 		if strings.HasSuffix(path, "_test.go") || within(pkg, "bench proto/gen") {
 			return
 		}
-		f, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ast.Inspect(f, func(n ast.Node) bool {
+		ast.Inspect(whole(t, path), func(n ast.Node) bool {
 			lit, ok := n.(*ast.BasicLit)
 			if !ok || lit.Kind != token.STRING || !rowsOfRecords.MatchString(lit.Value) {
 				return true
@@ -257,18 +252,9 @@ func TestOneWayIntoTopics(t *testing.T) {
 		if strings.HasSuffix(path, "_test.go") || !within(pkg, "instance") || within(pkg, "instance/embedded") {
 			return
 		}
-		f, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ast.Inspect(f, func(n ast.Node) bool {
-			call, ok := n.(*ast.CallExpr)
-			if !ok {
-				return true
-			}
-			fn, ok := call.Fun.(*ast.SelectorExpr)
-			if !ok || fn.Sel.Name != "Produce" && fn.Sel.Name != "WriteMessages" {
-				return true
+		eachCall(whole(t, path), func(fn *ast.SelectorExpr) {
+			if fn.Sel.Name != "Produce" && fn.Sel.Name != "WriteMessages" {
+				return
 			}
 			switch {
 			case pkg == "instance/exchange" && strings.HasSuffix(path, "/topics.go"):
@@ -277,7 +263,6 @@ func TestOneWayIntoTopics(t *testing.T) {
 			default:
 				t.Errorf("%s appends to a topic beside Exchange.append", path)
 			}
-			return true
 		})
 	})
 	if ways != 1 {

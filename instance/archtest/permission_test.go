@@ -2,7 +2,6 @@ package archtest_test
 
 import (
 	"go/ast"
-	"go/parser"
 	"go/token"
 	"maps"
 	"path/filepath"
@@ -26,10 +25,7 @@ func TestOneListOfPermissions(t *testing.T) {
 		if strings.HasSuffix(path, "_test.go") || !strings.HasPrefix(pkg, "instance") && !strings.HasPrefix(pkg, "policy") && !strings.HasPrefix(pkg, "plugins") && !strings.HasPrefix(pkg, "adapters") {
 			return
 		}
-		f, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
+		f := whole(t, path)
 		if files[pkg] == nil {
 			files[pkg], texts[pkg] = map[string]*ast.File{}, map[string][]string{}
 		}
