@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"meridian/instance/access"
+	"meridian/instance/access/accesstest"
 	"meridian/instance/crm"
 	"meridian/instance/store"
 	"meridian/policy"
@@ -128,7 +129,7 @@ func benchActivation(ctx context.Context, w *world) (out []measure, err error) {
 		if err != nil {
 			return err
 		}
-		if err := activate(ctx, st, b); err != nil {
+		if err := accesstest.Activate(ctx, st, n.name, b, crm.Caller{Subject: "bench"}); err != nil {
 			return err
 		}
 		if err := read(); err != nil {
@@ -154,21 +155,7 @@ func benchActivation(ctx context.Context, w *world) (out []measure, err error) {
 	return []measure{{
 		name: "activation of a bundle, until another replica answers under it", measured: ours.String(), baseline: "compile it and read " + theirs.String(),
 		ratio: ratio(ours.at(0.5), theirs.at(0.5)), limit: 2,
-	}}, activate(ctx, st, policy.Embedded())
-}
-
-func activate(ctx context.Context, st *store.Store, b *policy.Bundle) error {
-	return st.Tx(ctx, func(ctx context.Context, tx *store.Tx) error {
-		if err := tx.AddBundle(ctx, store.Bundle{Digest: b.Digest(), Files: b.Modules(), By: "bench"}); err != nil {
-			return err
-		}
-		now, err := tx.Active(ctx)
-		if err != nil {
-			return err
-		}
-		_, err = tx.Activate(ctx, store.Activation{Digest: b.Digest(), Kind: store.ActivationOfficers, Reason: "benchmark", By: "bench"}, now.Seq)
-		return err
-	})
+	}}, accesstest.Activate(ctx, st, n.name, policy.Embedded(), crm.Caller{Subject: "bench"})
 }
 
 // replayed is how many reads the replay is measured on.

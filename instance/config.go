@@ -90,6 +90,20 @@ type Audit struct {
 // another from there.
 type Policy struct {
 	Officers []Officer `yaml:"officers,omitempty"`
+	// Digests of bundles that builds of the product brought which this one does
+	// not know, as those of later versions.
+	Delivered []string `yaml:"delivered,omitempty"`
+}
+
+// departmentOf is the department that a subject's key answers for when the
+// operator names none: the first that the subject is declared in.
+func (c *Config) departmentOf(id crm.SubjectID) string {
+	for _, s := range c.Subjects {
+		if s.ID == id && len(s.Departments) > 0 {
+			return slices.Min(s.Departments)
+		}
+	}
+	return ""
 }
 
 // Officer is a key that the operator vouches for.

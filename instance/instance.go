@@ -87,7 +87,8 @@ func Open(ctx context.Context, c Config, version string, log *slog.Logger) (_ *I
 	if err := i.tellOverridden(ctx); err != nil {
 		return nil, fmt.Errorf("compare the declared facts: %w", err)
 	}
-	if err := i.trustOfficers(ctx); err != nil {
+	officers, err := i.trustOfficers(ctx)
+	if err != nil {
 		return nil, err
 	}
 	engine, err := i.adopt(ctx, policy.Embedded())
@@ -101,7 +102,11 @@ func Open(ctx context.Context, c Config, version string, log *slog.Logger) (_ *I
 		}
 		hooks = i.host
 	}
-	i.door = access.New(access.Config{Instance: c.Instance, Store: i.store, Engine: engine, Hooks: hooks, Log: log})
+	i.door = access.New(access.Config{Instance: c.Instance, Store: i.store, Engine: engine, Hooks: hooks, Log: log,
+		Officers: officers, Delivered: c.Policy.Delivered})
+	if _, err := i.door.InForce(ctx); err != nil { // it serves all the same: officers have to get in
+		log.ErrorContext(ctx, "nobody is answered under the policy in force", "error", err)
+	}
 	i.feed = feed.New(i.store, i.door, log)
 	if len(c.Kafka.Brokers) > 0 {
 		i.exchange = exchange.New(exchange.Config{Instance: c.Instance, Store: i.store, Door: i.door, Brokers: c.Kafka.Brokers, Log: log})
@@ -115,18 +120,21 @@ func Open(ctx context.Context, c Config, version string, log *slog.Logger) (_ *I
 }
 
 // trustOfficers makes the operator's keys those that are configured.
-func (i *Instance) trustOfficers(ctx context.Context) error {
+func (i *Instance) trustOfficers(ctx context.Context) ([]store.TrustedKey, error) {
 	keys := make([]store.TrustedKey, len(i.config.Policy.Officers))
 	for n, o := range i.config.Policy.Officers {
 		var err error
 		if keys[n], err = o.Key(); err != nil {
-			return err
+			return nil, err
+		}
+		if keys[n].Department == "" {
+			keys[n].Department = i.config.departmentOf(o.Subject)
 		}
 	}
 	if err := i.store.TrustKeys(ctx, keys); err != nil {
-		return fmt.Errorf("trust the officers' keys: %w", err)
+		return nil, fmt.Errorf("trust the officers' keys: %w", err)
 	}
-	return nil
+	return keys, nil
 }
 
 // adopt compiles the bundle that this build ships and offers it to the

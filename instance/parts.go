@@ -1,6 +1,7 @@
 package instance
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,12 +57,21 @@ func (i *Instance) describe(ctx context.Context) *fleetv1.DescribeResponse {
 		out.Parts = append(out.Parts, p)
 	}
 	engine, err := i.door.InForce(ctx)
-	if err != nil {
+	unproven, stopped, provenErr := i.door.Unproven(ctx)
+	switch {
+	case provenErr == nil && stopped:
+		part("policy", fmt.Errorf("activation %d (%s by %s) of bundle %.12s has no proof: %s. Nothing is decided by it: officers go back with meridian policy rollback, or activate a proposal that two of them signed",
+			unproven[0].Seq, unproven[0].Kind, cmp.Or(string(unproven[0].By), "the product"), unproven[0].Digest, unproven[0].Why), "")
+	case err != nil:
 		i.log.WarnContext(ctx, "policy in force", "error", err)
 		part("policy", fmt.Errorf("cannot be loaded"), "")
-	} else {
+	default:
 		out.Bundle = engine.Digest()
-		part("policy", nil, out.Bundle[:12])
+		detail := out.Bundle[:12]
+		for _, u := range unproven { // of what followed them something has a proof: they decide nothing any more
+			detail += fmt.Sprintf("; activation %d had no proof: %s", u.Seq, u.Why)
+		}
+		part("policy", nil, detail)
 	}
 	// The driver's text may name hosts and users; an operator finds it in the log.
 	if err := i.store.Ping(ctx); err != nil {
@@ -153,6 +163,15 @@ func (i *Instance) metrics() *prometheus.Registry {
 			Name: "meridian_policy_faults_total",
 			Help: "Questions that a rule of the policy in force had no answer to; they were denied. The log names the rule.",
 		}, func() float64 { return float64(i.door.PolicyFaults()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "meridian_policy_unproven",
+			Help: "1 while nothing proves that officers put the policy in force: nobody is answered. meridian policy history says why.",
+		}, func() float64 {
+			if i.door.PolicyUnproven() > 0 {
+				return 1
+			}
+			return 0
+		}),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "meridian_breakglass_total",
 			Help: "Times that somebody broke the glass to read a record. The log names who; officers review each (meridian breakglass list).",

@@ -60,7 +60,6 @@ const (
 // error with file and line as its field; Problems has all of them.
 func NewBundle(files map[string]string) (*Bundle, error) {
 	b := &Bundle{modules: maps.Clone(files), parsed: map[string]*ast.Module{}}
-	h := sha256.New()
 	size := 0
 	var faults []error
 	for _, path := range slices.Sorted(maps.Keys(files)) {
@@ -71,16 +70,25 @@ func NewBundle(files map[string]string) (*Bundle, error) {
 		if err := b.parse(path, text); err != nil {
 			faults = append(faults, err)
 		}
-		for _, s := range []string{path, text} { // lengths first: no two sets of files share a digest
-			_ = binary.Write(h, binary.BigEndian, int64(len(s))) // a hash never fails
-			h.Write([]byte(s))
-		}
 	}
 	if len(faults) > 0 {
 		return nil, unfit(faults)
 	}
-	b.digest = hex.EncodeToString(h.Sum(nil))
+	b.digest = DigestOf(files)
 	return b, nil
+}
+
+// DigestOf names a set of files, whether they make a bundle or not: the
+// SHA-256 of paths and texts, in hex.
+func DigestOf(files map[string]string) string {
+	h := sha256.New()
+	for _, path := range slices.Sorted(maps.Keys(files)) {
+		for _, s := range []string{path, files[path]} { // lengths first: no two sets of files share a digest
+			_ = binary.Write(h, binary.BigEndian, int64(len(s))) // a hash never fails
+			h.Write([]byte(s))
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 func (b *Bundle) parse(path, text string) (err error) {

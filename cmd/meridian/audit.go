@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,6 +34,9 @@ type auditVerifyCmd struct {
 
 // errAudit fails the verb after it printed where the chain is broken.
 var errAudit = errors.New("the decision log was tampered with")
+
+// errUnproven fails the verb although the log is whole.
+var errUnproven = errors.New("a policy came into force without proof that two officers signed it (meridian policy history)")
 
 // Run prints how far the log was verified, or the first place that is wrong.
 func (a auditVerifyCmd) Run(ctx context.Context, out output) error {
@@ -76,10 +80,21 @@ func (a auditVerifyCmd) Run(ctx context.Context, out output) error {
 			fmt.Fprintf(out.Stdout, "  %-9s %s\n", "writer", printable(b.GetWriter()))
 		}
 	}
-	if err == nil && !resp.GetWhole() {
-		err = errAudit
+	if !a.JSON {
+		for _, u := range resp.GetUnproven() {
+			fmt.Fprintf(out.Stdout, "no proof: activation %d (%s by %s, %s) of bundle %.12s: %s%s\n", u.GetActivation(), u.GetKind(), cmp.Or(printable(u.GetBy()), "the product"),
+				day(u.GetAt()), u.GetDigest(), printable(u.GetWhy()), map[bool]string{true: " - it is in force, and decides nothing"}[u.GetInForce()])
+		}
 	}
-	return err
+	switch {
+	case err != nil:
+		return err
+	case !resp.GetWhole():
+		return errAudit
+	case len(resp.GetUnproven()) > 0:
+		return errUnproven
+	}
+	return nil
 }
 
 type auditTailCmd struct {

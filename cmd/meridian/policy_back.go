@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,6 +44,15 @@ func (h policyHistoryCmd) Run(ctx context.Context, out output) error {
 		t.add(marks[i], a.GetDigest()[:12], a.GetKind(), a.GetAt().AsTime().Format("2006-01-02 15:04:05"), a.GetBy(), fmt.Sprintf("%.12s", a.GetProposal()), clipped(a.GetReason(), 50))
 	}
 	t.print(out.Stdout, "nothing was in force yet")
+	for i, a := range resp.GetActivations() {
+		if a.GetUnproven() == "" {
+			continue
+		}
+		fmt.Fprintf(out.Stdout, "NO PROOF of activation %d, %s by %s: %s\n", a.GetSequence(), a.GetKind(), cmp.Or(printable(a.GetBy()), "the product"), printable(a.GetUnproven()))
+		if i == 0 {
+			fmt.Fprintln(out.Stdout, "  nothing is decided by it. Go back: meridian policy rollback --reason \"...\"; or propose a bundle, and let a second officer approve")
+		}
+	}
 	for _, s := range resp.GetShipped() {
 		fmt.Fprintf(out.Stdout, "not in force: bundle %.12s came with version %s; look at it with policy diff %.12s\n", s.GetDigest(), s.GetVersion(), s.GetDigest())
 	}
@@ -59,8 +69,12 @@ func marksOf(life *policyv1.GetLifeResponse) []string {
 	marks := make([]string, len(life.GetActivations()))
 	for i, a := range life.GetActivations() {
 		switch {
+		case i == 0 && a.GetUnproven() != "":
+			marks[i] = "decides nothing"
 		case i == 0:
 			marks[i] = "in force"
+		case a.GetUnproven() != "":
+			marks[i] = "no proof"
 		case a.GetWithdrawn():
 			marks[i] = "withdrawn"
 		default:

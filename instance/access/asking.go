@@ -68,14 +68,21 @@ var errMoved = errors.New("the access stamp moved")
 // or errMoved. What f left behind in a lost attempt must be overwritten by the
 // next one.
 func (d *Door) under(ctx context.Context, c crm.Caller, f func(context.Context, asking) (stamp int64, err error)) (asking, error) {
-	return d.attempt(ctx, c, f, f)
+	return d.attempt(ctx, c, d.engines.decides, f, f)
+}
+
+// inOffice is under for what officers do about policy. It must not end because
+// nothing proves the policy in force, or it cannot be loaded: the last one that
+// was proven then says who is an officer.
+func (d *Door) inOffice(ctx context.Context, c crm.Caller, f func(context.Context, asking) (stamp int64, err error)) (asking, error) {
+	return d.attempt(ctx, c, d.engines.presides, f, f)
 }
 
 // insisting is under for batches of writes, which take so long that a few
 // changes of facts a second would undo every attempt: after a lost one, changes
 // of facts wait for the next. f must not change facts itself.
 func (d *Door) insisting(ctx context.Context, c crm.Caller, f func(context.Context, asking) (stamp int64, err error)) (asking, error) {
-	return d.attempt(ctx, c, f, func(ctx context.Context, a asking) (int64, error) {
+	return d.attempt(ctx, c, d.engines.decides, f, func(ctx context.Context, a asking) (int64, error) {
 		select {
 		case d.holding <- struct{}{}:
 			defer func() { <-d.holding }()
@@ -94,8 +101,11 @@ func (d *Door) insisting(ctx context.Context, c crm.Caller, f func(context.Conte
 	})
 }
 
-// attempt runs first, and after a lost attempt later.
-func (d *Door) attempt(ctx context.Context, c crm.Caller, first, later func(context.Context, asking) (stamp int64, err error)) (asking, error) {
+// attempt runs first, and after a lost attempt later, under the engine that
+// decides of what is in force.
+func (d *Door) attempt(ctx context.Context, c crm.Caller, decides func(context.Context, int64, string) (*policy.Engine, error),
+	first, later func(context.Context, asking) (stamp int64, err error),
+) (asking, error) {
 	var stale int64 // a stamp that is known to be over
 	for n := range attempts {
 		f := first
@@ -113,8 +123,12 @@ func (d *Door) attempt(ctx context.Context, c crm.Caller, first, later func(cont
 		if !known {
 			return a, stranger()
 		}
-		if a.engine, err = d.engines.of(ctx, subject.Bundle); err != nil {
-			return a, err
+		if a.engine, err = decides(ctx, subject.Activation, subject.Bundle); err != nil {
+			if stamp, _, stampErr := d.store.Stamp(ctx); stampErr != nil || stamp == subject.Stamp {
+				return a, err
+			}
+			stale = subject.Stamp // something else is in force by now
+			continue
 		}
 		stamp, err := f(ctx, a)
 		if err != nil && !errors.Is(err, errMoved) {

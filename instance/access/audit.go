@@ -2,6 +2,7 @@ package access
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"meridian/instance/crm"
@@ -58,21 +59,31 @@ func (d *Door) Retain(ctx context.Context, kept time.Duration) error {
 	}
 }
 
-// VerifyDecisions seals what waits and verifies the whole decision log; see
-// store.VerifyDecisions for what it finds.
-func (d *Door) VerifyDecisions(ctx context.Context, c crm.Caller, anchor string) (store.Audit, error) {
+// Verified is what VerifyDecisions found.
+type Verified struct {
+	store.Audit
+	Unproven []Unproven // policies that came into force without proof, the newest first
+	Stopped  bool       // the first of them is in force: nobody is answered
+}
+
+// VerifyDecisions seals what waits and verifies the whole decision log, and who
+// signed for the policies that it names; see store.VerifyDecisions and
+// trust.prove for what they find.
+func (d *Door) VerifyDecisions(ctx context.Context, c crm.Caller, anchor string) (found Verified, err error) {
 	a, err := d.permit(ctx, c, auditRead)
 	if err != nil {
-		return store.Audit{}, err
+		return found, err
 	}
 	if err := d.journal.flush(ctx); err != nil {
-		return store.Audit{}, err
+		return found, err
 	}
 	if err := d.sealAll(ctx); err != nil {
-		return store.Audit{}, err
+		return found, err
 	}
-	found, err := d.store.VerifyDecisions(ctx, anchor)
-	if err != nil {
+	if found.Audit, err = d.store.VerifyDecisions(ctx, anchor); err != nil {
+		return found, err
+	}
+	if found.Unproven, found.Stopped, err = d.Unproven(ctx); err != nil {
 		return found, err
 	}
 	decision := a.decision("audit.verify", "")
@@ -80,6 +91,9 @@ func (d *Door) VerifyDecisions(ctx context.Context, c crm.Caller, anchor string)
 		decision.Reasons = []string{found.Break.Kind}
 		d.log.ErrorContext(ctx, "the decision log does not fit its chain", "kind", found.Break.Kind, "root", found.Break.Root,
 			"batch", found.Break.Batch, "decision", found.Break.Decision)
+	}
+	for _, u := range found.Unproven {
+		decision.Reasons = append(decision.Reasons, fmt.Sprintf("activation %d has no proof", u.Seq))
 	}
 	return found, d.journal.add(ctx, decision)
 }

@@ -70,7 +70,7 @@ func (d *Door) show(ctx context.Context, r store.BIReader) (stamp int64, err err
 	}
 	filters := map[string]policy.Filter{}
 	if known {
-		engine, err := d.engines.of(ctx, subject.Bundle)
+		engine, err := d.engines.decides(ctx, subject.Activation, subject.Bundle)
 		if err != nil {
 			return 0, err
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"meridian/instance/access"
+	"meridian/instance/access/accesstest"
 	"meridian/instance/crm"
 	"meridian/instance/embedded/embeddedtest"
 	"meridian/instance/store"
@@ -36,25 +37,10 @@ func closedToReps(t testing.TB) *policy.Bundle {
 	return amended(t, "actions.rego", `"rep": {"create", "read", "update", "delete", "share", "withhold"},`, `"rep": {"create"},`)
 }
 
-// put puts a bundle in force as the store does once the door has checked who
-// signed what.
+// put puts a bundle in force as two officers do.
 func (w *world) put(b *policy.Bundle) {
 	w.t.Helper()
-	err := w.store.Tx(w.t.Context(), func(ctx context.Context, tx *store.Tx) error {
-		if err := tx.AddBundle(ctx, store.Bundle{Digest: b.Digest(), Files: b.Modules()}); err != nil {
-			return err
-		}
-		now, err := tx.Active(ctx)
-		if err != nil {
-			return err
-		}
-		if err := tx.Attribute(ctx, caller("officer.a@amer")); err != nil {
-			return err
-		}
-		_, err = tx.Activate(ctx, store.Activation{Digest: b.Digest(), Kind: store.ActivationOfficers, By: "officer.a@amer"}, now.Seq)
-		return err
-	})
-	if err != nil {
+	if err := accesstest.Activate(w.t.Context(), w.store, "amer", b, caller("officer.a@amer")); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -71,7 +57,7 @@ func (w *world) replica() *access.Door {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return access.New(access.Config{Instance: "amer", Store: s, Engine: engine})
+	return access.New(access.Config{Instance: "amer", Store: s, Engine: engine, Officers: w.trusted})
 }
 
 // TestActivation: a bundle holds for the next statement of everybody on every

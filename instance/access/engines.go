@@ -30,6 +30,12 @@ type engines struct {
 
 	changing chan struct{} // holds a token while this replica changes what is in force
 
+	trust    trust
+	taken    atomic.Pointer[inForce] // what decided last, which was proven
+	proving  chan struct{}           // holds a token while evidence is looked at
+	proofs   atomic.Pointer[looked]
+	unproven atomic.Int64 // activation that nobody is answered under; 0 if there is none
+
 	mu    sync.Mutex
 	slots map[string]*slot
 	tick  int64
@@ -45,8 +51,8 @@ type slot struct {
 	used   int64     // by tick; guarded by engines.mu
 }
 
-func newEngines(s *store.Store, first *policy.Engine, log *slog.Logger) *engines {
-	e := &engines{store: s, log: log, first: first, slots: map[string]*slot{}, changing: make(chan struct{}, 1)}
+func newEngines(s *store.Store, first *policy.Engine, t trust, log *slog.Logger) *engines {
+	e := &engines{store: s, log: log, first: first, slots: map[string]*slot{}, changing: make(chan struct{}, 1), trust: t, proving: make(chan struct{}, 1)}
 	if first != nil {
 		e.watch(first)
 		ready := make(chan struct{})
@@ -73,7 +79,10 @@ func (e *engines) of(ctx context.Context, digest string) (*policy.Engine, error)
 		return nil, ctx.Err()
 	}
 	if s.err != nil {
-		return nil, &crm.Error{Kind: crm.Unavailable, Msg: "the policy in force cannot be loaded; its operator is told", RetryAfter: compileAgainIn, Err: s.err}
+		if e := crm.Public(s.err); e.Kind == crm.Conflict { // it says which bundle and why
+			return nil, s.err
+		}
+		return nil, &crm.Error{Kind: crm.Unavailable, Msg: fmt.Sprintf("bundle %.12s cannot be loaded; its operator is told", digest), RetryAfter: compileAgainIn, Err: s.err}
 	}
 	e.last.Store(s.engine)
 	return s.engine, nil
@@ -106,7 +115,7 @@ func (e *engines) slot(ctx context.Context, digest string) *slot {
 		defer close(s.ready)
 		if s.engine, s.err = e.compile(ctx, digest); s.err != nil {
 			s.until = time.Now().Add(compileAgainIn)
-			e.log.ErrorContext(ctx, "a policy bundle cannot be loaded: nobody is answered under it", "bundle", digest, "error", s.err)
+			e.log.ErrorContext(ctx, "a policy bundle cannot be loaded: nothing is decided by it", "bundle", digest, "error", s.err)
 		}
 	}()
 	return s
@@ -134,8 +143,7 @@ func (e *engines) compile(ctx context.Context, digest string) (*policy.Engine, e
 	return engine, err
 }
 
-// make makes the engine of a kept bundle. What was changed behind the store's
-// back has another digest and is refused.
+// make makes the engine of a kept bundle.
 func (e *engines) make(ctx context.Context, digest string) (*policy.Engine, error) {
 	kept, known, err := e.store.Bundle(ctx, digest)
 	if err != nil {
@@ -147,9 +155,6 @@ func (e *engines) make(ctx context.Context, digest string) (*policy.Engine, erro
 	b, err := policy.NewBundle(kept.Files)
 	if err != nil {
 		return nil, err
-	}
-	if b.Digest() != digest {
-		return nil, fmt.Errorf("the files kept as bundle %s are of digest %s", digest, b.Digest())
 	}
 	return policy.New(ctx, b, e.store.Definitions()...)
 }
@@ -186,5 +191,5 @@ func (d *Door) InForce(ctx context.Context) (*policy.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return d.engines.of(ctx, active.Digest)
+	return d.engines.decides(ctx, active.Seq, active.Digest)
 }

@@ -188,9 +188,13 @@ func (d *Door) Project(ctx context.Context, tx *store.Tx, contract crm.Contract,
 		if err != nil {
 			return nil, err
 		}
-		engine, err := d.engines.of(ctx, receiver.Bundle)
+		engine, err := d.engines.decides(ctx, receiver.Activation, receiver.Bundle)
 		if err != nil {
-			return nil, err
+			if stamp, _, stampErr := tx.Stamp(ctx); stampErr != nil || stamp == receiver.Stamp {
+				return nil, err
+			}
+			stale = receiver.Stamp // something else is in force by now
+			continue
 		}
 		for i := range out {
 			out[i].Bundle = engine.Digest()

@@ -112,7 +112,11 @@ func (d *Door) permitted(ctx context.Context, c crm.Caller, permission string, f
 	if err := d.Permit(ctx, c, permission); err != nil {
 		return err
 	}
-	_, err := d.under(ctx, c, func(ctx context.Context, a asking) (int64, error) {
+	ask := d.under
+	if slices.Contains(ofOffice, permission) {
+		ask = d.inOffice
+	}
+	_, err := ask(ctx, c, func(ctx context.Context, a asking) (int64, error) {
 		ok, err := a.engine.Permit(ctx, a.subject, permission)
 		switch {
 		case err != nil:

@@ -340,13 +340,13 @@ func TestPermissionsAreNoKeys(t *testing.T) {
 			t.Errorf("with %s a representative enrols a key: %v", name, err)
 		}
 	}
-	if _, err := o.door.Activate(t.Context(), caller(rep), p.ID, ""); crm.KindOf(err) != crm.Denied || !strings.Contains(err.Error(), "one signature") {
+	if _, err := o.door.Activate(t.Context(), caller(rep), p.ID, "", time.Time{}); crm.KindOf(err) != crm.Denied || !strings.Contains(err.Error(), "one signature") {
 		t.Errorf("a representative activates what one officer signed: %v", err)
 	}
 	if err := o.approve("b", p); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := o.door.Activate(t.Context(), caller(rep), p.ID, ""); err != nil {
+	if _, err := o.door.Activate(t.Context(), caller(rep), p.ID, "", time.Time{}); err != nil {
 		t.Errorf("what two officers signed: %v", err)
 	}
 }

@@ -169,6 +169,11 @@ func (d *Door) Approve(ctx context.Context, c crm.Caller, name string, s Signed)
 		if err := d.approvable(ctx, a, tx, p, v); err != nil {
 			return store.Decision{}, err
 		}
+		if p.Purpose == string(signed.Propose) { // what was read is what is kept
+			if _, _, err := d.store.Bundle(ctx, p.About); err != nil {
+				return store.Decision{}, err
+			}
+		}
 		if err := tx.AddSignature(ctx, v.record); err != nil {
 			return store.Decision{}, err
 		}
@@ -225,8 +230,10 @@ func (d *Door) author(ctx context.Context, a asking, p store.Proposal) (verified
 }
 
 // Activate puts a proposed bundle in force for the next statement of everybody.
-// Both signatures are verified again, over the bytes that are kept.
-func (d *Door) Activate(ctx context.Context, c crm.Caller, name, reason string) (store.Activation, error) {
+// Both signatures are verified again, over the bytes that are kept. It is not
+// carried out after a time, unless that is zero: a request may lie unread in a
+// process that stood still, and its sender has turned back meanwhile.
+func (d *Door) Activate(ctx context.Context, c crm.Caller, name, reason string, notAfter time.Time) (store.Activation, error) {
 	var done store.Activation
 	err := d.official(ctx, c, "policy.activate", func(ctx context.Context, a asking, tx *store.Tx) (store.Decision, error) {
 		p, err := oneProposal(name, func() ([]store.Proposal, error) { return tx.ProposalsNamed(ctx, name) })
@@ -254,9 +261,15 @@ func (d *Door) Activate(ctx context.Context, c crm.Caller, name, reason string) 
 		if reason == "" {
 			reason = p.Note
 		}
+		if err := tx.NotAfter(ctx, notAfter); err != nil {
+			return store.Decision{}, err
+		}
 		done, err = tx.Activate(ctx, store.Activation{
 			Digest: p.About, Kind: store.ActivationOfficers, Proposal: p.ID, Reason: reason, By: c.Subject, Execution: c.Execution,
 		}, p.After)
+		if err == nil {
+			err = d.holds(ctx, tx, done)
+		}
 		return store.Decision{Action: "policy.activate", Facts: []string{p.ID, p.About}}, err
 	})
 	if err == nil {
@@ -313,6 +326,9 @@ func (d *Door) Rollback(ctx context.Context, c crm.Caller, digest, reason string
 		done, err = tx.Activate(ctx, store.Activation{
 			Digest: digest, Kind: store.ActivationRollback, Reason: reason, By: c.Subject, Execution: c.Execution,
 		}, active.Seq)
+		if err == nil {
+			err = d.holds(ctx, tx, done)
+		}
 		return store.Decision{Action: "policy.rollback", Facts: []string{digest}}, err
 	})
 	if err == nil {
@@ -328,15 +344,19 @@ func (d *Door) returns(ctx context.Context, tx *store.Tx, seen signed.Place, act
 		return crm.Errorf(crm.Stale, "in force is %.12s since activation %d (%s by %s), not what you go back from: "+
 			"look at meridian policy history before you go further back", active.Digest, active.Seq, active.Kind, cmp.Or(string(active.By), "the product"))
 	}
-	way, err := tx.WayBack(ctx)
-	switch {
-	case err != nil:
+	p, e, err := d.proven(ctx, tx)
+	if err != nil {
 		return err
-	case digest == active.Digest:
+	}
+	was := slices.ContainsFunc(e.Activations, func(a store.Activation) bool { return a.Digest == digest })
+	switch way := p.way; {
+	case digest == active.Digest && p.unproven[active.Seq] == "":
 		return crm.Errorf(crm.Conflict, "bundle %.12s is in force", digest)
 	case slices.Contains(way.Withdrawn, digest):
 		return crm.Errorf(crm.Denied, "bundle %.12s was rolled back, and one officer does not bring it back: take it up with meridian policy new DIR --digest %.12s, "+
 			"propose it, and let a second officer approve", digest, digest)
+	case !slices.Contains(way.Targets, digest) && was:
+		return crm.Errorf(crm.Denied, "nothing proves that bundle %.12s was put in force by officers or the product (meridian policy history says why): propose it, and let a second officer approve", digest)
 	case !slices.Contains(way.Targets, digest):
 		return crm.Errorf(crm.Denied, "bundle %.12s was never in force here: propose it, and let a second officer approve", digest)
 	}
@@ -348,6 +368,7 @@ func (d *Door) returns(ctx context.Context, tx *store.Tx, seen signed.Place, act
 type Life struct {
 	Instance    string
 	Activations []store.Activation // newest first; the first is in force
+	Unproven    map[int64]string   // by number: why nothing proves that it was lawful; what is in force then decides nothing
 	WayBack     store.WayBack
 	Shipped     []store.Bundle
 	Now         time.Time
@@ -360,12 +381,13 @@ func (d *Door) PolicyLife(ctx context.Context, c crm.Caller, limit int) (Life, e
 		return Life{}, err
 	}
 	l := Life{Instance: d.instance}
-	if l.Activations, err = d.store.Activations(ctx, clamped(limit)); err != nil {
+	p, e, err := d.proven(ctx, d.store)
+	if err != nil {
 		return l, err
 	}
-	if l.WayBack, err = d.store.WayBack(ctx); err != nil {
-		return l, err
-	}
+	l.Unproven, l.WayBack = p.unproven, p.way
+	slices.Reverse(e.Activations)
+	l.Activations = e.Activations[:min(len(e.Activations), clamped(limit))]
 	if l.Shipped, err = d.store.Shipped(ctx); err != nil {
 		return l, err
 	}

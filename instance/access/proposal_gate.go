@@ -90,16 +90,19 @@ func (d *Door) Examine(ctx context.Context, c crm.Caller, files map[string]strin
 // of everybody, and whether lists agree with the rules on live records.
 func (d *Door) examine(ctx context.Context, b *policy.Bundle) (Report, error) {
 	r := Report{Bundle: b.Digest()}
-	base, err := d.InForce(ctx)
+	base, inForce, err := d.comparedWith(ctx)
 	if err != nil {
 		return r, err
 	}
 	if r.Stamp, r.At, err = d.store.Stamp(ctx); err != nil {
 		return r, err
 	}
-	r.Base, r.At = base.Digest(), r.At.UTC()
+	r.Base, r.At = inForce, r.At.UTC()
 	r.Warnings = promises(base.Bundle(), b)
-	if r.Bundle == r.Base {
+	if base.Digest() != inForce {
+		r.Warnings = append(r.Warnings, fmt.Sprintf("what is in force, bundle %.12s, decides nothing (meridian policy history says why): compared with bundle %.12s, the last that did", inForce, base.Digest()))
+	}
+	if r.Bundle == base.Digest() && r.Bundle == r.Base {
 		r.add("change", "against the bundle in force", []string{"the bundle is the one in force; there is nothing to propose"})
 		return r, nil
 	}

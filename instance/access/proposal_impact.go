@@ -20,7 +20,7 @@ const (
 // impacted tells the second officer what a bundle would change for everybody
 // here, exactly. What takes too long is said to be unknown, never left out.
 func (d *Door) impacted(ctx context.Context, b *policy.Bundle, r *Report) error {
-	before, err := d.InForce(ctx)
+	before, inForce, err := d.comparedWith(ctx)
 	if err != nil {
 		return err
 	}
@@ -34,7 +34,7 @@ func (d *Door) impacted(ctx context.Context, b *policy.Bundle, r *Report) error 
 	}
 	within, cancel := context.WithTimeout(ctx, comparedAtMost)
 	defer cancel()
-	x := &comparison{d: d, before: before, after: after, action: crm.ActionRead, sizes: map[string]int64{}}
+	x := &comparison{d: d, inForce: inForce, before: before, after: after, action: crm.ActionRead, sizes: map[string]int64{}}
 	var lines []string
 	differing, powers := 0, map[string][]crm.SubjectID{}
 	for i, s := range all {

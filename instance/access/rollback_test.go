@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"meridian/instance/crm"
 	"meridian/instance/crm/signed"
@@ -19,7 +20,7 @@ func (o *officers) activate(b *policy.Bundle) {
 	if err := o.approve("b", p); err != nil {
 		o.t.Fatal(err)
 	}
-	if _, err := o.door.Activate(o.t.Context(), o.called("b"), p.ID, ""); err != nil {
+	if _, err := o.door.Activate(o.t.Context(), o.called("b"), p.ID, "", time.Time{}); err != nil {
 		o.t.Fatal(err)
 	}
 }
@@ -146,20 +147,20 @@ func TestRollbackWhileAnActivationWaits(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := o.door.Activate(t.Context(), o.called("a"), once.ID, ""); err != nil {
+	if _, err := o.door.Activate(t.Context(), o.called("a"), once.ID, "", time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := o.back("a", first); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := o.door.Activate(t.Context(), o.called("a"), twice.ID, ""); crm.KindOf(err) != crm.Stale {
+	if _, err := o.door.Activate(t.Context(), o.called("a"), twice.ID, "", time.Time{}); crm.KindOf(err) != crm.Stale {
 		t.Errorf("an older proposal brought back what was rolled back: %v", err)
 	}
 	next := o.must(o.propose("a", leaking)) // since the rollback: it may
 	if err := o.approve("b", next); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := o.door.Activate(t.Context(), o.called("a"), next.ID, ""); err != nil {
+	if _, err := o.door.Activate(t.Context(), o.called("a"), next.ID, "", time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 	waiting := o.must(o.propose("a", sharper(t, "next")))
@@ -169,7 +170,7 @@ func TestRollbackWhileAnActivationWaits(t *testing.T) {
 	back := o.sign("b", o.statement(signed.Rollback, first))
 	var activated, rolled error
 	var both sync.WaitGroup
-	both.Go(func() { _, activated = o.door.Activate(t.Context(), o.called("a"), waiting.ID, "") })
+	both.Go(func() { _, activated = o.door.Activate(t.Context(), o.called("a"), waiting.ID, "", time.Time{}) })
 	both.Go(func() { _, rolled = o.door.Rollback(t.Context(), o.called("b"), first, "at once", back) })
 	both.Wait()
 	switch in := o.inForce().Digest(); {

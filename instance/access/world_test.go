@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"meridian/instance/access"
+	"meridian/instance/access/accesstest"
 	"meridian/instance/crm"
 	"meridian/instance/crm/trees"
 	"meridian/instance/embedded/embeddedtest"
@@ -37,14 +38,12 @@ type world struct {
 	facts store.Facts
 	hooks *placer
 	n     atomic.Int64
+
+	trusted []store.TrustedKey // by the operator
 }
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	engine, err := shipped()
-	if err != nil {
-		t.Fatal(err)
-	}
 	url := embeddedtest.Database(t)
 	s, err := store.Open(t.Context(), store.Config{URL: embeddedtest.App(url), OwnerURL: url, MaxConns: 8, Instance: "amer"})
 	if err != nil {
@@ -54,10 +53,23 @@ func newWorld(t testing.TB) *world {
 	if err := s.Install(t.Context(), schema.Common()); err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, url: url, store: s, hooks: &placer{}, facts: amer()}
-	w.door = access.New(access.Config{Instance: "amer", Store: s, Engine: engine, Hooks: w.hooks})
+	w := &world{t: t, url: url, store: s, hooks: &placer{}, facts: amer(), trusted: accesstest.Trusted()}
+	w.trust()
 	w.reconcile()
 	return w
+}
+
+// trust does what a start does with the operator's keys.
+func (w *world) trust() {
+	w.t.Helper()
+	if err := w.store.TrustKeys(w.t.Context(), w.trusted); err != nil {
+		w.t.Fatal(err)
+	}
+	engine, err := shipped()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.door = access.New(access.Config{Instance: "amer", Store: w.store, Engine: engine, Hooks: w.hooks, Officers: w.trusted})
 }
 
 // amer is the world most tests begin with.

@@ -20,6 +20,11 @@ func (s audits) Verify(ctx context.Context, req *policyv1.VerifyRequest) (*polic
 		Whole: a.Break == nil, Head: a.Head, HeadAt: protoTime(a.HeadAt), Roots: a.Roots, Batches: a.Batches,
 		Decisions: a.Decisions, Removed: a.Removed, Pending: a.Pending, SignedFrom: a.SignedFrom,
 	}
+	for i, u := range a.Unproven {
+		out.Unproven = append(out.Unproven, &policyv1.Unproven{
+			Activation: u.Seq, Digest: u.Digest, Kind: string(u.Kind), By: string(u.By), At: protoTime(u.At), Why: u.Why, InForce: i == 0 && a.Stopped,
+		})
+	}
 	if b := a.Break; b != nil {
 		out.Break = &policyv1.Break{Kind: b.Kind, Root: b.Root, Writer: b.Writer, Batch: b.Batch, Decision: b.Decision, Text: b.Text}
 	}

@@ -28,6 +28,7 @@ func (s bundles) GetLife(ctx context.Context, req *policyv1.GetLifeRequest) (*po
 	out := &policyv1.GetLifeResponse{Instance: l.Instance, Now: protoTime(l.Now), Targets: l.WayBack.Targets}
 	for _, a := range l.Activations {
 		activation := protoActivation(a)
+		activation.Unproven = l.Unproven[a.Seq]
 		activation.Withdrawn = slices.Contains(l.WayBack.Withdrawn, a.Digest)
 		out.Activations = append(out.Activations, activation)
 	}
@@ -163,7 +164,7 @@ func (s bundles) Approve(ctx context.Context, req *policyv1.ApproveRequest) (*po
 }
 
 func (s bundles) Activate(ctx context.Context, req *policyv1.ActivateRequest) (*policyv1.ActivateResponse, error) {
-	a, err := s.Door.Activate(ctx, callerOf(ctx), req.Id, req.Reason)
+	a, err := s.Door.Activate(ctx, callerOf(ctx), req.Id, req.Reason, timeOf(req.NotAfter))
 	if err != nil {
 		return nil, err
 	}

@@ -66,6 +66,7 @@ type Subject struct {
 	Denials       []Denial       `json:"-"`     // what is closed to the subject for the moment, under whatever bundle
 	Stamp         int64          `json:"-"`     // access stamp the subject was loaded under
 	Bundle        string         `json:"-"`     // digest of the bundle in force under that stamp
+	Activation    int64          `json:"-"`     // that put it in force; 0 if none did
 }
 
 // Area is an agreement about all records of an area, as policy reads it: its

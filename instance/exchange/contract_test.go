@@ -2,41 +2,26 @@ package exchange
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
 	"meridian/instance/access"
+	"meridian/instance/access/accesstest"
 	"meridian/instance/crm"
-	"meridian/instance/store"
 	"meridian/policy"
 	exchangev1 "meridian/proto/gen/meridian/exchange/v1"
 )
 
-// put puts a bundle in force, as the store does once its signatures are
-// verified.
+// put puts a bundle in force, as two officers do.
 func (s *side) put(files map[string]string) *policy.Bundle {
 	s.t.Helper()
 	b, err := policy.NewBundle(files)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	err = s.store.Tx(s.t.Context(), func(ctx context.Context, tx *store.Tx) error {
-		if err := tx.AddBundle(ctx, store.Bundle{Digest: b.Digest(), Files: b.Modules()}); err != nil {
-			return err
-		}
-		now, err := tx.Active(ctx)
-		if err != nil {
-			return err
-		}
-		if err := tx.Attribute(ctx, s.as("officer")); err != nil {
-			return err
-		}
-		_, err = tx.Activate(ctx, store.Activation{Digest: b.Digest(), Kind: store.ActivationOfficers, By: s.subject("officer")}, now.Seq)
-		return err
-	})
+	err = accesstest.Activate(s.t.Context(), s.store, s.name, b, s.as("officer"))
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"meridian/instance/access"
+	"meridian/instance/access/accesstest"
 	"meridian/instance/crm"
 	"meridian/instance/crm/trees"
 	"meridian/instance/embedded/embeddedtest"
@@ -95,7 +96,10 @@ func newSide(t testing.TB, name string) *side {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.door = access.New(access.Config{Instance: name, Store: s.store, Engine: engine, Log: log})
+	if err := accesstest.Enrol(t.Context(), s.store); err != nil {
+		t.Fatal(err)
+	}
+	s.door = access.New(access.Config{Instance: name, Store: s.store, Engine: engine, Log: log, Officers: accesstest.Trusted()})
 	s.facts = store.Facts{
 		Territories: trees.Territories(), Segments: trees.Segments(),
 		Departments: []store.Department{{ID: desk, Name: "Desk"}},

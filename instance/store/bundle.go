@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"meridian/instance/crm"
+	"meridian/policy"
 )
 
 // Bundle is a policy bundle as it is kept: its files by path, named by digest.
@@ -67,8 +69,21 @@ func scanBundle(row pgx.CollectableRow) (b Bundle, err error) {
 	return b, json.Unmarshal(files, &b.Files)
 }
 
-// Bundle reads a bundle by its digest; false if none is kept.
+// Bundle reads a bundle by its digest; false if none is kept. Files that were
+// changed have another digest: they are not handed out as what they were.
 func (s *Store) Bundle(ctx context.Context, digest string) (Bundle, bool, error) {
+	b, known, err := s.keptBundle(ctx, digest)
+	if err != nil || !known {
+		return b, known, err
+	}
+	if is := policy.DigestOf(b.Files); is != digest {
+		return Bundle{}, true, crm.Errorf(crm.Conflict, "the kept bundle %.12s does not fit its digest: its files, changed in the database, are of digest %.12s. "+
+			"Nothing is made of them; its operator restores them from a backup, or propose the bundle that you have as files", digest, is)
+	}
+	return b, true, nil
+}
+
+func (s *Store) keptBundle(ctx context.Context, digest string) (Bundle, bool, error) {
 	rows, err := s.pool.Query(ctx, "select "+bundleColumns+" from meridian.bundle where digest = $1", digest)
 	if err != nil {
 		return Bundle{}, false, pgErr(err, "read bundle %s", digest)
@@ -127,11 +142,6 @@ func active(ctx context.Context, q queries) (Activation, error) {
 		return Activation{}, nil
 	}
 	return a, pgErr(err, "read the active bundle")
-}
-
-// Activations lists what was in force when, the newest first.
-func (s *Store) Activations(ctx context.Context, limit int) ([]Activation, error) {
-	return activations(ctx, s.pool, "order by seq desc limit $1", limit)
 }
 
 func activations(ctx context.Context, q queries, which string, args ...any) ([]Activation, error) {
@@ -228,4 +238,23 @@ func (s *Store) Adopt(ctx context.Context, b Bundle) (became Adopted, err error)
 		return err
 	})
 	return became, err
+}
+
+// NotAfter refuses what comes after a time by the database's clock, and has the
+// database end the transaction when nothing comes of it for as long as there
+// was left: a process that stands still in the middle does not go on with it
+// later. A zero time is none.
+func (t *Tx) NotAfter(ctx context.Context, at time.Time) error {
+	if at.IsZero() {
+		return nil
+	}
+	var left int64
+	if err := t.tx.QueryRow(ctx, "select (extract(epoch from $1::timestamptz - clock_timestamp()) * 1000)::bigint", at).Scan(&left); err != nil {
+		return pgErr(err, "look how long is left")
+	}
+	if left <= 0 {
+		return crm.Errorf(crm.Stale, "it came too late: it was to be carried out until %s, and is not any more", at.UTC().Format(time.RFC3339))
+	}
+	_, err := t.tx.Exec(ctx, "select set_config('idle_in_transaction_session_timeout', $1, true)", fmt.Sprint(left))
+	return pgErr(err, "bound the transaction")
 }

@@ -8,6 +8,14 @@ import (
 	"testing"
 )
 
+func wayBack(life []Activation) WayBack {
+	var p Pile
+	for _, a := range life {
+		p.Add(a, !strings.HasPrefix(a.Digest, "?"))
+	}
+	return p.WayBack()
+}
+
 // TestRollbacksNeverGoForward: over random lives, with rollbacks to whatever is
 // a target, no target was ever left by a rollback since it was last put in
 // force otherwise, and each lies before the one in force.
@@ -82,6 +90,10 @@ func TestWayBack(t *testing.T) {
 		"a b a c <a":  {Targets: []string{"b"}, Withdrawn: []string{"c"}},
 		"a b <a <b":   {Targets: []string{"a"}, Withdrawn: []string{"b"}}, // forward, as earlier versions let it
 		"a b <a <b c": {Targets: []string{"a"}, Withdrawn: []string{"b"}},
+		"a b ?x":      {Targets: []string{"b", "a"}}, // what has no proof is no target,
+		"a b ?x c":    {Targets: []string{"b", "a"}},
+		"a b ?x <b":   {Targets: []string{"a"}, Withdrawn: []string{"?x"}},
+		"a b <?a":     {Targets: []string{"b", "a"}}, // and takes nothing off
 	} {
 		var history []Activation
 		for i, name := range strings.Fields(life) {

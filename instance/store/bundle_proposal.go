@@ -33,7 +33,11 @@ func scanOfficerKey(row pgx.CollectableRow) (k OfficerKey, err error) {
 
 // OfficerKeys lists every key there ever was.
 func (s *Store) OfficerKeys(ctx context.Context) ([]OfficerKey, error) {
-	rows, err := s.pool.Query(ctx, "select "+officerKeyColumns+" from meridian.officer_key order by subject, valid_from, id")
+	return officerKeys(ctx, s.pool)
+}
+
+func officerKeys(ctx context.Context, q queries) ([]OfficerKey, error) {
+	rows, err := q.Query(ctx, "select "+officerKeyColumns+" from meridian.officer_key order by subject, valid_from, id")
 	if err != nil {
 		return nil, pgErr(err, "list officers' keys")
 	}
@@ -164,8 +168,20 @@ func proposals(ctx context.Context, q queries, where string, arg any) ([]Proposa
 	for i, p := range ps {
 		ids[i] = p.ID
 	}
-	rows, err = q.Query(ctx, `select id, purpose, about, proposal, statement, signature, key, subject, department, at
-		from meridian.signature where proposal = any ($1) order by at, id`, ids)
+	signatures, err := signaturesOf(ctx, q, "proposal = any ($1)", ids)
+	for _, s := range signatures {
+		for i := range ps {
+			if ps[i].ID == s.Proposal {
+				ps[i].Signatures = append(ps[i].Signatures, s)
+			}
+		}
+	}
+	return ps, err
+}
+
+func signaturesOf(ctx context.Context, q queries, where string, args ...any) ([]Signature, error) {
+	rows, err := q.Query(ctx, `select id, purpose, about, proposal, statement, signature, key, subject, department, at
+		from meridian.signature where `+where+" order by at, id", args...)
 	if err != nil {
 		return nil, pgErr(err, "list signatures")
 	}
@@ -174,12 +190,5 @@ func proposals(ctx context.Context, q queries, where string, arg any) ([]Proposa
 		s.At = s.At.UTC()
 		return s, err
 	})
-	for _, s := range signatures {
-		for i := range ps {
-			if ps[i].ID == s.Proposal {
-				ps[i].Signatures = append(ps[i].Signatures, s)
-			}
-		}
-	}
-	return ps, pgErr(err, "list signatures")
+	return signatures, pgErr(err, "list signatures")
 }

@@ -80,8 +80,8 @@ func TestActivateFollows(t *testing.T) {
 	if crm.KindOf(err) != crm.Stale {
 		t.Errorf("a second activation after the first: %v", err)
 	}
-	all, err := w.Activations(t.Context(), 10)
-	if err != nil || len(all) != 2 || all[0].Seq != 2 || all[1].Seq != 1 {
+	evidence, err := w.Evidence(t.Context())
+	if all := evidence.Activations; err != nil || len(all) != 2 || all[0].Seq != 1 || all[1].Seq != 2 {
 		t.Errorf("%+v, %v", all, err)
 	}
 	for _, sql := range []string{"delete from meridian.activation", "update meridian.bundle set files = '{}'", "truncate meridian.activation"} {

@@ -43,7 +43,9 @@ func (s *Store) TrustKeys(ctx context.Context, keys []TrustedKey) error {
 			if k.Department == "" {
 				return crm.FieldErrorf("policy.officers", "%s belongs to no department, so nobody could be of another", k.Subject)
 			}
-			_, err := t.tx.Exec(ctx, `insert into meridian.officer_key (id, subject, department, public_key, valid_to) values ($1, $2, $3, $4, $5)
+			// One that ended before this instance ever saw it is kept as over.
+			_, err := t.tx.Exec(ctx, `insert into meridian.officer_key (id, subject, department, public_key, valid_from, valid_to)
+				values ($1, $2, $3, $4, least(clock_timestamp(), $5::timestamptz - interval '1 microsecond'), $5)
 				on conflict (id) do update set subject = excluded.subject, department = excluded.department, valid_to = excluded.valid_to
 				where officer_key.proposal = ''
 				  and row(officer_key.subject, officer_key.department, officer_key.valid_to) <> row(excluded.subject, excluded.department, excluded.valid_to)`,

@@ -92,6 +92,7 @@ select me.kind, me.roles, me.clearance,
      from {relationship} r where r.department in (select id from department)),
   (select list from area), (select list from denied),
   coalesce((select digest from meridian.activation where {activated} order by seq desc limit 1), ''),
+  coalesce((select max(seq) from meridian.activation where {activated}), 0),
   a.stamp * 2 + (a.boundary <= statement_timestamp())::int
 from meridian.access_stamp a left join me on true`)
 
@@ -118,7 +119,7 @@ func subjectAt(ctx context.Context, q queries, instance string, id crm.SubjectID
 		var clearance *int
 		var relationships, areas, denials []byte
 		err := subjectSQL.row(ctx, q, string(id), at).Scan(&kind, &subject.Roles, &clearance, &subject.Territories,
-			&subject.Segments, &subject.AllSegments, &subject.Departments, &relationships, &areas, &denials, &subject.Bundle, &subject.Stamp)
+			&subject.Segments, &subject.AllSegments, &subject.Departments, &relationships, &areas, &denials, &subject.Bundle, &subject.Activation, &subject.Stamp)
 		if err != nil {
 			return crm.Subject{}, false, pgErr(err, "load subject")
 		}
@@ -160,6 +161,7 @@ select c.destination, array(select id from territory order by id collate "C"), a
   coalesce((select bool_or(root) from segment), false), c.departments, c.groups, c.jurisdictions, c.purpose, c.valid_from, c.valid_to,
   (select list from area), (select list from denied),
   coalesce((select digest from meridian.activation where {activated} order by seq desc limit 1), ''),
+  coalesce((select max(seq) from meridian.activation where {activated}), 0),
   a.stamp * 2 + (a.boundary <= statement_timestamp())::int
 from meridian.access_stamp a left join c on true`)
 
@@ -186,7 +188,7 @@ func receiverAt(ctx context.Context, q queries, contract string, at *policy.Mome
 		var from, to *time.Time
 		var areas, denials []byte
 		err := receiverSQL.row(ctx, q, contract, at).Scan(&destination, &subject.Territories, &subject.Segments,
-			&subject.AllSegments, &subject.Departments, &subject.Groups, &subject.Jurisdictions, &purpose, &from, &to, &areas, &denials, &subject.Bundle, &subject.Stamp)
+			&subject.AllSegments, &subject.Departments, &subject.Groups, &subject.Jurisdictions, &purpose, &from, &to, &areas, &denials, &subject.Bundle, &subject.Activation, &subject.Stamp)
 		if err != nil {
 			return crm.Subject{}, false, pgErr(err, "load contract %s", contract)
 		}

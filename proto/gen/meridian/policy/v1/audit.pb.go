@@ -88,7 +88,9 @@ type VerifyResponse struct {
 	// Decisions behind an open transaction, not sealed yet.
 	Pending int64 `protobuf:"varint,9,opt,name=pending,proto3" json:"pending,omitempty"`
 	// The oldest root with a signature; 0 when the instance has no key.
-	SignedFrom    int64 `protobuf:"varint,10,opt,name=signed_from,json=signedFrom,proto3" json:"signed_from,omitempty"`
+	SignedFrom int64 `protobuf:"varint,10,opt,name=signed_from,json=signedFrom,proto3" json:"signed_from,omitempty"`
+	// Policies that came into force without proof, the newest first.
+	Unproven      []*Unproven `protobuf:"bytes,11,rep,name=unproven,proto3" json:"unproven,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -193,6 +195,107 @@ func (x *VerifyResponse) GetSignedFrom() int64 {
 	return 0
 }
 
+func (x *VerifyResponse) GetUnproven() []*Unproven {
+	if x != nil {
+		return x.Unproven
+	}
+	return nil
+}
+
+// Unproven is an activation that no signatures of officers prove.
+type Unproven struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Activation int64                  `protobuf:"varint,1,opt,name=activation,proto3" json:"activation,omitempty"`
+	Digest     string                 `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	// activate, rollback, initial or upgrade, as the database says.
+	Kind          string                 `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
+	By            string                 `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=at,proto3" json:"at,omitempty"`
+	Why           string                 `protobuf:"bytes,6,opt,name=why,proto3" json:"why,omitempty"`
+	InForce       bool                   `protobuf:"varint,7,opt,name=in_force,json=inForce,proto3" json:"in_force,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Unproven) Reset() {
+	*x = Unproven{}
+	mi := &file_meridian_policy_v1_audit_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Unproven) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Unproven) ProtoMessage() {}
+
+func (x *Unproven) ProtoReflect() protoreflect.Message {
+	mi := &file_meridian_policy_v1_audit_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Unproven.ProtoReflect.Descriptor instead.
+func (*Unproven) Descriptor() ([]byte, []int) {
+	return file_meridian_policy_v1_audit_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Unproven) GetActivation() int64 {
+	if x != nil {
+		return x.Activation
+	}
+	return 0
+}
+
+func (x *Unproven) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *Unproven) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Unproven) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Unproven) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *Unproven) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *Unproven) GetInForce() bool {
+	if x != nil {
+		return x.InForce
+	}
+	return false
+}
+
 // Break is the first place where the log does not fit its chain.
 type Break struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -210,7 +313,7 @@ type Break struct {
 
 func (x *Break) Reset() {
 	*x = Break{}
-	mi := &file_meridian_policy_v1_audit_proto_msgTypes[2]
+	mi := &file_meridian_policy_v1_audit_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -222,7 +325,7 @@ func (x *Break) String() string {
 func (*Break) ProtoMessage() {}
 
 func (x *Break) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_audit_proto_msgTypes[2]
+	mi := &file_meridian_policy_v1_audit_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -235,7 +338,7 @@ func (x *Break) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Break.ProtoReflect.Descriptor instead.
 func (*Break) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_audit_proto_rawDescGZIP(), []int{2}
+	return file_meridian_policy_v1_audit_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Break) GetKind() string {
@@ -301,7 +404,7 @@ type ListDecisionsRequest struct {
 
 func (x *ListDecisionsRequest) Reset() {
 	*x = ListDecisionsRequest{}
-	mi := &file_meridian_policy_v1_audit_proto_msgTypes[3]
+	mi := &file_meridian_policy_v1_audit_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -313,7 +416,7 @@ func (x *ListDecisionsRequest) String() string {
 func (*ListDecisionsRequest) ProtoMessage() {}
 
 func (x *ListDecisionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_audit_proto_msgTypes[3]
+	mi := &file_meridian_policy_v1_audit_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -326,7 +429,7 @@ func (x *ListDecisionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDecisionsRequest.ProtoReflect.Descriptor instead.
 func (*ListDecisionsRequest) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_audit_proto_rawDescGZIP(), []int{3}
+	return file_meridian_policy_v1_audit_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ListDecisionsRequest) GetRecord() string {
@@ -396,7 +499,7 @@ type ListDecisionsResponse struct {
 
 func (x *ListDecisionsResponse) Reset() {
 	*x = ListDecisionsResponse{}
-	mi := &file_meridian_policy_v1_audit_proto_msgTypes[4]
+	mi := &file_meridian_policy_v1_audit_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -408,7 +511,7 @@ func (x *ListDecisionsResponse) String() string {
 func (*ListDecisionsResponse) ProtoMessage() {}
 
 func (x *ListDecisionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_audit_proto_msgTypes[4]
+	mi := &file_meridian_policy_v1_audit_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -421,7 +524,7 @@ func (x *ListDecisionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDecisionsResponse.ProtoReflect.Descriptor instead.
 func (*ListDecisionsResponse) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_audit_proto_rawDescGZIP(), []int{4}
+	return file_meridian_policy_v1_audit_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ListDecisionsResponse) GetDecisions() []*Decision {
@@ -467,7 +570,7 @@ type Decision struct {
 
 func (x *Decision) Reset() {
 	*x = Decision{}
-	mi := &file_meridian_policy_v1_audit_proto_msgTypes[5]
+	mi := &file_meridian_policy_v1_audit_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -479,7 +582,7 @@ func (x *Decision) String() string {
 func (*Decision) ProtoMessage() {}
 
 func (x *Decision) ProtoReflect() protoreflect.Message {
-	mi := &file_meridian_policy_v1_audit_proto_msgTypes[5]
+	mi := &file_meridian_policy_v1_audit_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -492,7 +595,7 @@ func (x *Decision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Decision.ProtoReflect.Descriptor instead.
 func (*Decision) Descriptor() ([]byte, []int) {
-	return file_meridian_policy_v1_audit_proto_rawDescGZIP(), []int{5}
+	return file_meridian_policy_v1_audit_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Decision) GetId() int64 {
@@ -613,7 +716,7 @@ const file_meridian_policy_v1_audit_proto_rawDesc = "" +
 	"\n" +
 	"\x1emeridian/policy/v1/audit.proto\x12\x12meridian.policy.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"'\n" +
 	"\rVerifyRequest\x12\x16\n" +
-	"\x06anchor\x18\x01 \x01(\tR\x06anchor\"\xc3\x02\n" +
+	"\x06anchor\x18\x01 \x01(\tR\x06anchor\"\xfd\x02\n" +
 	"\x0eVerifyResponse\x12\x14\n" +
 	"\x05whole\x18\x01 \x01(\bR\x05whole\x12/\n" +
 	"\x05break\x18\x02 \x01(\v2\x19.meridian.policy.v1.BreakR\x05break\x12\x12\n" +
@@ -626,7 +729,18 @@ const file_meridian_policy_v1_audit_proto_rawDesc = "" +
 	"\apending\x18\t \x01(\x03R\apending\x12\x1f\n" +
 	"\vsigned_from\x18\n" +
 	" \x01(\x03R\n" +
-	"signedFrom\"\x8d\x01\n" +
+	"signedFrom\x128\n" +
+	"\bunproven\x18\v \x03(\v2\x1c.meridian.policy.v1.UnprovenR\bunproven\"\xbf\x01\n" +
+	"\bUnproven\x12\x1e\n" +
+	"\n" +
+	"activation\x18\x01 \x01(\x03R\n" +
+	"activation\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x12\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x0e\n" +
+	"\x02by\x18\x04 \x01(\tR\x02by\x12*\n" +
+	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x10\n" +
+	"\x03why\x18\x06 \x01(\tR\x03why\x12\x19\n" +
+	"\bin_force\x18\a \x01(\bR\ainForce\"\x8d\x01\n" +
 	"\x05Break\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04root\x18\x02 \x01(\x03R\x04root\x12\x16\n" +
@@ -683,32 +797,35 @@ func file_meridian_policy_v1_audit_proto_rawDescGZIP() []byte {
 	return file_meridian_policy_v1_audit_proto_rawDescData
 }
 
-var file_meridian_policy_v1_audit_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_meridian_policy_v1_audit_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_meridian_policy_v1_audit_proto_goTypes = []any{
 	(*VerifyRequest)(nil),         // 0: meridian.policy.v1.VerifyRequest
 	(*VerifyResponse)(nil),        // 1: meridian.policy.v1.VerifyResponse
-	(*Break)(nil),                 // 2: meridian.policy.v1.Break
-	(*ListDecisionsRequest)(nil),  // 3: meridian.policy.v1.ListDecisionsRequest
-	(*ListDecisionsResponse)(nil), // 4: meridian.policy.v1.ListDecisionsResponse
-	(*Decision)(nil),              // 5: meridian.policy.v1.Decision
-	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
+	(*Unproven)(nil),              // 2: meridian.policy.v1.Unproven
+	(*Break)(nil),                 // 3: meridian.policy.v1.Break
+	(*ListDecisionsRequest)(nil),  // 4: meridian.policy.v1.ListDecisionsRequest
+	(*ListDecisionsResponse)(nil), // 5: meridian.policy.v1.ListDecisionsResponse
+	(*Decision)(nil),              // 6: meridian.policy.v1.Decision
+	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
 }
 var file_meridian_policy_v1_audit_proto_depIdxs = []int32{
-	2, // 0: meridian.policy.v1.VerifyResponse.break:type_name -> meridian.policy.v1.Break
-	6, // 1: meridian.policy.v1.VerifyResponse.head_at:type_name -> google.protobuf.Timestamp
-	6, // 2: meridian.policy.v1.ListDecisionsRequest.since:type_name -> google.protobuf.Timestamp
-	6, // 3: meridian.policy.v1.ListDecisionsRequest.until:type_name -> google.protobuf.Timestamp
-	5, // 4: meridian.policy.v1.ListDecisionsResponse.decisions:type_name -> meridian.policy.v1.Decision
-	6, // 5: meridian.policy.v1.Decision.at:type_name -> google.protobuf.Timestamp
-	0, // 6: meridian.policy.v1.AuditService.Verify:input_type -> meridian.policy.v1.VerifyRequest
-	3, // 7: meridian.policy.v1.AuditService.ListDecisions:input_type -> meridian.policy.v1.ListDecisionsRequest
-	1, // 8: meridian.policy.v1.AuditService.Verify:output_type -> meridian.policy.v1.VerifyResponse
-	4, // 9: meridian.policy.v1.AuditService.ListDecisions:output_type -> meridian.policy.v1.ListDecisionsResponse
-	8, // [8:10] is the sub-list for method output_type
-	6, // [6:8] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	3,  // 0: meridian.policy.v1.VerifyResponse.break:type_name -> meridian.policy.v1.Break
+	7,  // 1: meridian.policy.v1.VerifyResponse.head_at:type_name -> google.protobuf.Timestamp
+	2,  // 2: meridian.policy.v1.VerifyResponse.unproven:type_name -> meridian.policy.v1.Unproven
+	7,  // 3: meridian.policy.v1.Unproven.at:type_name -> google.protobuf.Timestamp
+	7,  // 4: meridian.policy.v1.ListDecisionsRequest.since:type_name -> google.protobuf.Timestamp
+	7,  // 5: meridian.policy.v1.ListDecisionsRequest.until:type_name -> google.protobuf.Timestamp
+	6,  // 6: meridian.policy.v1.ListDecisionsResponse.decisions:type_name -> meridian.policy.v1.Decision
+	7,  // 7: meridian.policy.v1.Decision.at:type_name -> google.protobuf.Timestamp
+	0,  // 8: meridian.policy.v1.AuditService.Verify:input_type -> meridian.policy.v1.VerifyRequest
+	4,  // 9: meridian.policy.v1.AuditService.ListDecisions:input_type -> meridian.policy.v1.ListDecisionsRequest
+	1,  // 10: meridian.policy.v1.AuditService.Verify:output_type -> meridian.policy.v1.VerifyResponse
+	5,  // 11: meridian.policy.v1.AuditService.ListDecisions:output_type -> meridian.policy.v1.ListDecisionsResponse
+	10, // [10:12] is the sub-list for method output_type
+	8,  // [8:10] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_meridian_policy_v1_audit_proto_init() }
@@ -716,14 +833,14 @@ func file_meridian_policy_v1_audit_proto_init() {
 	if File_meridian_policy_v1_audit_proto != nil {
 		return
 	}
-	file_meridian_policy_v1_audit_proto_msgTypes[5].OneofWrappers = []any{}
+	file_meridian_policy_v1_audit_proto_msgTypes[6].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meridian_policy_v1_audit_proto_rawDesc), len(file_meridian_policy_v1_audit_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

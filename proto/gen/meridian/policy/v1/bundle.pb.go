@@ -146,7 +146,10 @@ type Activation struct {
 	By string                 `protobuf:"bytes,6,opt,name=by,proto3" json:"by,omitempty"`
 	At *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=at,proto3" json:"at,omitempty"`
 	// The bundle was rolled back: it comes again by a proposal, not by a rollback.
-	Withdrawn     bool `protobuf:"varint,8,opt,name=withdrawn,proto3" json:"withdrawn,omitempty"`
+	Withdrawn bool `protobuf:"varint,8,opt,name=withdrawn,proto3" json:"withdrawn,omitempty"`
+	// Why nothing proves that officers or the product put it in force; empty if
+	// signatures do. While it is the one in force nobody is answered.
+	Unproven      string `protobuf:"bytes,9,opt,name=unproven,proto3" json:"unproven,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -235,6 +238,13 @@ func (x *Activation) GetWithdrawn() bool {
 		return x.Withdrawn
 	}
 	return false
+}
+
+func (x *Activation) GetUnproven() string {
+	if x != nil {
+		return x.Unproven
+	}
+	return ""
 }
 
 type GetLifeRequest struct {
@@ -1609,7 +1619,10 @@ type ActivateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// The proposal's note if empty.
-	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Until when, by the instance's clock, it may be carried out; whenever the
+	// request is read, if absent.
+	NotAfter      *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1656,6 +1669,13 @@ func (x *ActivateRequest) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *ActivateRequest) GetNotAfter() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotAfter
+	}
+	return nil
 }
 
 type ActivateResponse struct {
@@ -3086,7 +3106,7 @@ const file_meridian_policy_v1_bundle_proto_rawDesc = "" +
 	"\tsignature\x18\x02 \x01(\fR\tsignature\".\n" +
 	"\x04File\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
-	"\x04text\x18\x02 \x01(\tR\x04text\"\xe2\x01\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\"\xfe\x01\n" +
 	"\n" +
 	"Activation\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x03R\bsequence\x12\x16\n" +
@@ -3096,7 +3116,8 @@ const file_meridian_policy_v1_bundle_proto_rawDesc = "" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x0e\n" +
 	"\x02by\x18\x06 \x01(\tR\x02by\x12*\n" +
 	"\x02at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x1c\n" +
-	"\twithdrawn\x18\b \x01(\bR\twithdrawn\"&\n" +
+	"\twithdrawn\x18\b \x01(\bR\twithdrawn\x12\x1a\n" +
+	"\bunproven\x18\t \x01(\tR\bunproven\"&\n" +
 	"\x0eGetLifeRequest\x12\x14\n" +
 	"\x05limit\x18\x01 \x01(\x05R\x05limit\"\xee\x01\n" +
 	"\x0fGetLifeResponse\x12\x1a\n" +
@@ -3198,10 +3219,11 @@ const file_meridian_policy_v1_bundle_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x122\n" +
 	"\x06signed\x18\x02 \x01(\v2\x1a.meridian.policy.v1.SignedR\x06signed\"K\n" +
 	"\x0fApproveResponse\x128\n" +
-	"\bproposal\x18\x01 \x01(\v2\x1c.meridian.policy.v1.ProposalR\bproposal\"9\n" +
+	"\bproposal\x18\x01 \x01(\v2\x1c.meridian.policy.v1.ProposalR\bproposal\"r\n" +
 	"\x0fActivateRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"R\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x127\n" +
+	"\tnot_after\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\"R\n" +
 	"\x10ActivateResponse\x12>\n" +
 	"\n" +
 	"activation\x18\x01 \x01(\v2\x1e.meridian.policy.v1.ActivationR\n" +
@@ -3415,70 +3437,71 @@ var file_meridian_policy_v1_bundle_proto_depIdxs = []int32{
 	17, // 25: meridian.policy.v1.GetProposalResponse.proposal:type_name -> meridian.policy.v1.Proposal
 	0,  // 26: meridian.policy.v1.ApproveRequest.signed:type_name -> meridian.policy.v1.Signed
 	17, // 27: meridian.policy.v1.ApproveResponse.proposal:type_name -> meridian.policy.v1.Proposal
-	2,  // 28: meridian.policy.v1.ActivateResponse.activation:type_name -> meridian.policy.v1.Activation
-	0,  // 29: meridian.policy.v1.RollbackRequest.signed:type_name -> meridian.policy.v1.Signed
-	2,  // 30: meridian.policy.v1.RollbackResponse.activation:type_name -> meridian.policy.v1.Activation
-	14, // 31: meridian.policy.v1.ListKeysResponse.keys:type_name -> meridian.policy.v1.OfficerKey
-	0,  // 32: meridian.policy.v1.RevokeKeyRequest.signed:type_name -> meridian.policy.v1.Signed
-	51, // 33: meridian.policy.v1.Denial.from:type_name -> google.protobuf.Timestamp
-	51, // 34: meridian.policy.v1.Denial.until:type_name -> google.protobuf.Timestamp
-	52, // 35: meridian.policy.v1.DenyRequest.for:type_name -> google.protobuf.Duration
-	0,  // 36: meridian.policy.v1.DenyRequest.signed:type_name -> meridian.policy.v1.Signed
-	33, // 37: meridian.policy.v1.DenyResponse.denial:type_name -> meridian.policy.v1.Denial
-	33, // 38: meridian.policy.v1.ListDenialsResponse.denials:type_name -> meridian.policy.v1.Denial
-	0,  // 39: meridian.policy.v1.EndDenialRequest.signed:type_name -> meridian.policy.v1.Signed
-	33, // 40: meridian.policy.v1.EndDenialResponse.denial:type_name -> meridian.policy.v1.Denial
-	46, // 41: meridian.policy.v1.StartShadowResponse.shadow:type_name -> meridian.policy.v1.Shadow
-	46, // 42: meridian.policy.v1.GetShadowResponse.shadow:type_name -> meridian.policy.v1.Shadow
-	46, // 43: meridian.policy.v1.StopShadowResponse.shadow:type_name -> meridian.policy.v1.Shadow
-	51, // 44: meridian.policy.v1.Shadow.started:type_name -> google.protobuf.Timestamp
-	51, // 45: meridian.policy.v1.Shadow.stopped:type_name -> google.protobuf.Timestamp
-	47, // 46: meridian.policy.v1.Shadow.differences:type_name -> meridian.policy.v1.ShadowDifference
-	48, // 47: meridian.policy.v1.ShadowDifference.grounds:type_name -> meridian.policy.v1.ShadowGround
-	51, // 48: meridian.policy.v1.GetPulseRequest.since:type_name -> google.protobuf.Timestamp
-	3,  // 49: meridian.policy.v1.BundleService.GetLife:input_type -> meridian.policy.v1.GetLifeRequest
-	6,  // 50: meridian.policy.v1.BundleService.GetFiles:input_type -> meridian.policy.v1.GetFilesRequest
-	8,  // 51: meridian.policy.v1.BundleService.Examine:input_type -> meridian.policy.v1.ExamineRequest
-	12, // 52: meridian.policy.v1.BundleService.Propose:input_type -> meridian.policy.v1.ProposeRequest
-	15, // 53: meridian.policy.v1.BundleService.ProposeKey:input_type -> meridian.policy.v1.ProposeKeyRequest
-	19, // 54: meridian.policy.v1.BundleService.ListProposals:input_type -> meridian.policy.v1.ListProposalsRequest
-	21, // 55: meridian.policy.v1.BundleService.GetProposal:input_type -> meridian.policy.v1.GetProposalRequest
-	23, // 56: meridian.policy.v1.BundleService.Approve:input_type -> meridian.policy.v1.ApproveRequest
-	25, // 57: meridian.policy.v1.BundleService.Activate:input_type -> meridian.policy.v1.ActivateRequest
-	27, // 58: meridian.policy.v1.BundleService.Rollback:input_type -> meridian.policy.v1.RollbackRequest
-	29, // 59: meridian.policy.v1.BundleService.ListKeys:input_type -> meridian.policy.v1.ListKeysRequest
-	31, // 60: meridian.policy.v1.BundleService.RevokeKey:input_type -> meridian.policy.v1.RevokeKeyRequest
-	34, // 61: meridian.policy.v1.BundleService.Deny:input_type -> meridian.policy.v1.DenyRequest
-	36, // 62: meridian.policy.v1.BundleService.ListDenials:input_type -> meridian.policy.v1.ListDenialsRequest
-	38, // 63: meridian.policy.v1.BundleService.EndDenial:input_type -> meridian.policy.v1.EndDenialRequest
-	40, // 64: meridian.policy.v1.BundleService.StartShadow:input_type -> meridian.policy.v1.StartShadowRequest
-	42, // 65: meridian.policy.v1.BundleService.GetShadow:input_type -> meridian.policy.v1.GetShadowRequest
-	44, // 66: meridian.policy.v1.BundleService.StopShadow:input_type -> meridian.policy.v1.StopShadowRequest
-	49, // 67: meridian.policy.v1.BundleService.GetPulse:input_type -> meridian.policy.v1.GetPulseRequest
-	4,  // 68: meridian.policy.v1.BundleService.GetLife:output_type -> meridian.policy.v1.GetLifeResponse
-	7,  // 69: meridian.policy.v1.BundleService.GetFiles:output_type -> meridian.policy.v1.GetFilesResponse
-	9,  // 70: meridian.policy.v1.BundleService.Examine:output_type -> meridian.policy.v1.ExamineResponse
-	13, // 71: meridian.policy.v1.BundleService.Propose:output_type -> meridian.policy.v1.ProposeResponse
-	16, // 72: meridian.policy.v1.BundleService.ProposeKey:output_type -> meridian.policy.v1.ProposeKeyResponse
-	20, // 73: meridian.policy.v1.BundleService.ListProposals:output_type -> meridian.policy.v1.ListProposalsResponse
-	22, // 74: meridian.policy.v1.BundleService.GetProposal:output_type -> meridian.policy.v1.GetProposalResponse
-	24, // 75: meridian.policy.v1.BundleService.Approve:output_type -> meridian.policy.v1.ApproveResponse
-	26, // 76: meridian.policy.v1.BundleService.Activate:output_type -> meridian.policy.v1.ActivateResponse
-	28, // 77: meridian.policy.v1.BundleService.Rollback:output_type -> meridian.policy.v1.RollbackResponse
-	30, // 78: meridian.policy.v1.BundleService.ListKeys:output_type -> meridian.policy.v1.ListKeysResponse
-	32, // 79: meridian.policy.v1.BundleService.RevokeKey:output_type -> meridian.policy.v1.RevokeKeyResponse
-	35, // 80: meridian.policy.v1.BundleService.Deny:output_type -> meridian.policy.v1.DenyResponse
-	37, // 81: meridian.policy.v1.BundleService.ListDenials:output_type -> meridian.policy.v1.ListDenialsResponse
-	39, // 82: meridian.policy.v1.BundleService.EndDenial:output_type -> meridian.policy.v1.EndDenialResponse
-	41, // 83: meridian.policy.v1.BundleService.StartShadow:output_type -> meridian.policy.v1.StartShadowResponse
-	43, // 84: meridian.policy.v1.BundleService.GetShadow:output_type -> meridian.policy.v1.GetShadowResponse
-	45, // 85: meridian.policy.v1.BundleService.StopShadow:output_type -> meridian.policy.v1.StopShadowResponse
-	50, // 86: meridian.policy.v1.BundleService.GetPulse:output_type -> meridian.policy.v1.GetPulseResponse
-	68, // [68:87] is the sub-list for method output_type
-	49, // [49:68] is the sub-list for method input_type
-	49, // [49:49] is the sub-list for extension type_name
-	49, // [49:49] is the sub-list for extension extendee
-	0,  // [0:49] is the sub-list for field type_name
+	51, // 28: meridian.policy.v1.ActivateRequest.not_after:type_name -> google.protobuf.Timestamp
+	2,  // 29: meridian.policy.v1.ActivateResponse.activation:type_name -> meridian.policy.v1.Activation
+	0,  // 30: meridian.policy.v1.RollbackRequest.signed:type_name -> meridian.policy.v1.Signed
+	2,  // 31: meridian.policy.v1.RollbackResponse.activation:type_name -> meridian.policy.v1.Activation
+	14, // 32: meridian.policy.v1.ListKeysResponse.keys:type_name -> meridian.policy.v1.OfficerKey
+	0,  // 33: meridian.policy.v1.RevokeKeyRequest.signed:type_name -> meridian.policy.v1.Signed
+	51, // 34: meridian.policy.v1.Denial.from:type_name -> google.protobuf.Timestamp
+	51, // 35: meridian.policy.v1.Denial.until:type_name -> google.protobuf.Timestamp
+	52, // 36: meridian.policy.v1.DenyRequest.for:type_name -> google.protobuf.Duration
+	0,  // 37: meridian.policy.v1.DenyRequest.signed:type_name -> meridian.policy.v1.Signed
+	33, // 38: meridian.policy.v1.DenyResponse.denial:type_name -> meridian.policy.v1.Denial
+	33, // 39: meridian.policy.v1.ListDenialsResponse.denials:type_name -> meridian.policy.v1.Denial
+	0,  // 40: meridian.policy.v1.EndDenialRequest.signed:type_name -> meridian.policy.v1.Signed
+	33, // 41: meridian.policy.v1.EndDenialResponse.denial:type_name -> meridian.policy.v1.Denial
+	46, // 42: meridian.policy.v1.StartShadowResponse.shadow:type_name -> meridian.policy.v1.Shadow
+	46, // 43: meridian.policy.v1.GetShadowResponse.shadow:type_name -> meridian.policy.v1.Shadow
+	46, // 44: meridian.policy.v1.StopShadowResponse.shadow:type_name -> meridian.policy.v1.Shadow
+	51, // 45: meridian.policy.v1.Shadow.started:type_name -> google.protobuf.Timestamp
+	51, // 46: meridian.policy.v1.Shadow.stopped:type_name -> google.protobuf.Timestamp
+	47, // 47: meridian.policy.v1.Shadow.differences:type_name -> meridian.policy.v1.ShadowDifference
+	48, // 48: meridian.policy.v1.ShadowDifference.grounds:type_name -> meridian.policy.v1.ShadowGround
+	51, // 49: meridian.policy.v1.GetPulseRequest.since:type_name -> google.protobuf.Timestamp
+	3,  // 50: meridian.policy.v1.BundleService.GetLife:input_type -> meridian.policy.v1.GetLifeRequest
+	6,  // 51: meridian.policy.v1.BundleService.GetFiles:input_type -> meridian.policy.v1.GetFilesRequest
+	8,  // 52: meridian.policy.v1.BundleService.Examine:input_type -> meridian.policy.v1.ExamineRequest
+	12, // 53: meridian.policy.v1.BundleService.Propose:input_type -> meridian.policy.v1.ProposeRequest
+	15, // 54: meridian.policy.v1.BundleService.ProposeKey:input_type -> meridian.policy.v1.ProposeKeyRequest
+	19, // 55: meridian.policy.v1.BundleService.ListProposals:input_type -> meridian.policy.v1.ListProposalsRequest
+	21, // 56: meridian.policy.v1.BundleService.GetProposal:input_type -> meridian.policy.v1.GetProposalRequest
+	23, // 57: meridian.policy.v1.BundleService.Approve:input_type -> meridian.policy.v1.ApproveRequest
+	25, // 58: meridian.policy.v1.BundleService.Activate:input_type -> meridian.policy.v1.ActivateRequest
+	27, // 59: meridian.policy.v1.BundleService.Rollback:input_type -> meridian.policy.v1.RollbackRequest
+	29, // 60: meridian.policy.v1.BundleService.ListKeys:input_type -> meridian.policy.v1.ListKeysRequest
+	31, // 61: meridian.policy.v1.BundleService.RevokeKey:input_type -> meridian.policy.v1.RevokeKeyRequest
+	34, // 62: meridian.policy.v1.BundleService.Deny:input_type -> meridian.policy.v1.DenyRequest
+	36, // 63: meridian.policy.v1.BundleService.ListDenials:input_type -> meridian.policy.v1.ListDenialsRequest
+	38, // 64: meridian.policy.v1.BundleService.EndDenial:input_type -> meridian.policy.v1.EndDenialRequest
+	40, // 65: meridian.policy.v1.BundleService.StartShadow:input_type -> meridian.policy.v1.StartShadowRequest
+	42, // 66: meridian.policy.v1.BundleService.GetShadow:input_type -> meridian.policy.v1.GetShadowRequest
+	44, // 67: meridian.policy.v1.BundleService.StopShadow:input_type -> meridian.policy.v1.StopShadowRequest
+	49, // 68: meridian.policy.v1.BundleService.GetPulse:input_type -> meridian.policy.v1.GetPulseRequest
+	4,  // 69: meridian.policy.v1.BundleService.GetLife:output_type -> meridian.policy.v1.GetLifeResponse
+	7,  // 70: meridian.policy.v1.BundleService.GetFiles:output_type -> meridian.policy.v1.GetFilesResponse
+	9,  // 71: meridian.policy.v1.BundleService.Examine:output_type -> meridian.policy.v1.ExamineResponse
+	13, // 72: meridian.policy.v1.BundleService.Propose:output_type -> meridian.policy.v1.ProposeResponse
+	16, // 73: meridian.policy.v1.BundleService.ProposeKey:output_type -> meridian.policy.v1.ProposeKeyResponse
+	20, // 74: meridian.policy.v1.BundleService.ListProposals:output_type -> meridian.policy.v1.ListProposalsResponse
+	22, // 75: meridian.policy.v1.BundleService.GetProposal:output_type -> meridian.policy.v1.GetProposalResponse
+	24, // 76: meridian.policy.v1.BundleService.Approve:output_type -> meridian.policy.v1.ApproveResponse
+	26, // 77: meridian.policy.v1.BundleService.Activate:output_type -> meridian.policy.v1.ActivateResponse
+	28, // 78: meridian.policy.v1.BundleService.Rollback:output_type -> meridian.policy.v1.RollbackResponse
+	30, // 79: meridian.policy.v1.BundleService.ListKeys:output_type -> meridian.policy.v1.ListKeysResponse
+	32, // 80: meridian.policy.v1.BundleService.RevokeKey:output_type -> meridian.policy.v1.RevokeKeyResponse
+	35, // 81: meridian.policy.v1.BundleService.Deny:output_type -> meridian.policy.v1.DenyResponse
+	37, // 82: meridian.policy.v1.BundleService.ListDenials:output_type -> meridian.policy.v1.ListDenialsResponse
+	39, // 83: meridian.policy.v1.BundleService.EndDenial:output_type -> meridian.policy.v1.EndDenialResponse
+	41, // 84: meridian.policy.v1.BundleService.StartShadow:output_type -> meridian.policy.v1.StartShadowResponse
+	43, // 85: meridian.policy.v1.BundleService.GetShadow:output_type -> meridian.policy.v1.GetShadowResponse
+	45, // 86: meridian.policy.v1.BundleService.StopShadow:output_type -> meridian.policy.v1.StopShadowResponse
+	50, // 87: meridian.policy.v1.BundleService.GetPulse:output_type -> meridian.policy.v1.GetPulseResponse
+	69, // [69:88] is the sub-list for method output_type
+	50, // [50:69] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_meridian_policy_v1_bundle_proto_init() }
