@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -21,6 +23,37 @@ type policyActivateCmd struct {
 	Bake      time.Duration `default:"0s" help:"How long each instance is watched before the next; on trouble those done are rolled back."`
 }
 
+// Help says what happens when it does not go well.
+func (policyActivateCmd) Help() string {
+	return `Over several instances it goes one by one: all must answer before the first is touched, and all are watched
+while one bakes. When one fails or stops answering, or you press Ctrl-C, those that are done are rolled back;
+a second Ctrl-C ends at once. An instance that stood still does not activate later what it was asked to: the
+request ends after 20 seconds by its own clock. Where that is not known for certain the command says where to look.
+
+  meridian policy activate 3f2a91c0 --as officer.a@amer
+  meridian policy activate 3f2a91c0 --instances amer,emea,apac --bake 10s --as officer.a@amer`
+}
+
+// How long an instance may take: to answer a question, to carry out an
+// activation, and to be rolled back with everything that is asked about it.
+const (
+	answerWithin   = 5 * time.Second
+	activateWithin = 20 * time.Second
+	undoWithin     = time.Minute
+)
+
+// within runs one call to an instance. One that does not answer in time is
+// said to be silent: it may stand still, and carry out later what it was asked.
+func within[T any](ctx context.Context, limit time.Duration, instance string, call func(context.Context) (T, error)) (T, error) {
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	answer, err := call(limited)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		err = crm.Errorf(crm.Unavailable, "%s has not answered for %s", instance, limit)
+	}
+	return answer, err
+}
+
 // stage is what became of one instance.
 type stage struct {
 	Instance   string `json:"instance"`
@@ -28,6 +61,17 @@ type stage struct {
 	Bundle     string `json:"bundle,omitempty"`
 	State      string `json:"state"`
 	Detail     string `json:"detail,omitempty"`
+
+	until time.Time // of a request without an answer: it is carried out no later, by the instance's clock
+}
+
+// staging is an activation under way.
+type staging struct {
+	policyActivateCmd
+	stands []stand
+	stages []stage
+	digest string    // of the bundle that is proposed
+	log    io.Writer // says what is waited for
 }
 
 // Run activates, instance by instance. When one fails, those done go back.
@@ -41,22 +85,32 @@ func (a policyActivateCmd) Run(ctx context.Context, out output) error {
 			return err
 		}
 	}
-	stages := make([]stage, len(stands))
+	s := staging{policyActivateCmd: a, stands: stands, stages: make([]stage, len(stands)), log: out.Stderr}
+	p, err := within(ctx, answerWithin, stands[0].place.Instance, func(ctx context.Context) (*policyv1.GetProposalResponse, error) {
+		return stands[0].bundles.GetProposal(ctx, &policyv1.GetProposalRequest{Id: a.ID})
+	})
+	if err != nil {
+		return err
+	}
+	s.digest = p.GetProposal().GetAbout()
 	var failure error
 	for i, at := range stands {
-		stages[i] = stage{Instance: at.place.Instance, State: "not begun"}
-		if failure != nil {
-			continue
-		}
-		if failure = a.one(ctx, at, &stages[i]); failure != nil {
-			a.undo(ctx, stands[:i+1], stages)
+		s.stages[i] = stage{Instance: at.place.Instance, State: "not begun"}
+	}
+	for i := range stands {
+		if failure = s.one(ctx, i); failure != nil {
+			if ctx.Err() != nil { // not the context's error: that one ends in silence, and this did not
+				failure = crm.Errorf(crm.Unavailable, "interrupted while %s was activated", s.stages[i].Instance)
+			}
+			s.undo(ctx, i)
+			break
 		}
 	}
 	if a.JSON {
-		err = printJSON(out.Stdout, stages)
+		err = printJSON(out.Stdout, s.stages)
 	} else {
 		t := table{headings: []string{"INSTANCE", "ACTIVATION", "BUNDLE", "STATE", "DETAIL"}}
-		for _, s := range stages {
+		for _, s := range s.stages {
 			number := ""
 			if s.Activation > 0 {
 				number = fmt.Sprint(s.Activation)
@@ -68,38 +122,66 @@ func (a policyActivateCmd) Run(ctx context.Context, out output) error {
 	return errors.Join(err, failure)
 }
 
-// one activates at one instance and watches it.
-func (a policyActivateCmd) one(ctx context.Context, at stand, s *stage) error {
-	before, err := pulse(ctx, at, time.Now().Add(-max(a.Bake, time.Minute)))
+// say tells what is waited for, beside the results.
+func (s *staging) say(format string, args ...any) { fmt.Fprintf(s.log, format+"\n", args...) }
+
+// one activates at one instance and watches it, and the others with it.
+func (s *staging) one(ctx context.Context, i int) error {
+	at, stage := s.stands[i], &s.stages[i]
+	before, err := within(ctx, answerWithin, stage.Instance, func(ctx context.Context) (refusals, error) {
+		return pulse(ctx, at, time.Now().Add(-max(s.Bake, time.Minute)))
+	})
 	if err != nil {
-		s.State, s.Detail = "failed", brief(err)
+		stage.State, stage.Detail = "failed", brief(err)
 		return err
 	}
-	resp, err := at.bundles.Activate(ctx, &policyv1.ActivateRequest{Id: a.ID, Reason: a.Reason})
+	stage.until = time.Now().Add(at.ahead + activateWithin)
+	s.say("%s: activating, for %s at most", stage.Instance, activateWithin)
+	resp, err := within(ctx, activateWithin+answerWithin, stage.Instance, func(ctx context.Context) (*policyv1.ActivateResponse, error) {
+		return at.bundles.Activate(ctx, &policyv1.ActivateRequest{Id: s.ID, Reason: s.Reason, NotAfter: timestamppb.New(stage.until)})
+	})
 	if err != nil {
-		s.State, s.Detail = "refused", "see below"
+		stage.State, stage.Detail = "refused", "see below"
+		if e, _ := errorOf(err); ctx.Err() != nil || e == nil || e.Kind == crm.Unavailable || e.Kind == crm.Internal {
+			stage.State, stage.Detail = notKnown, brief(err)
+		}
 		return err
 	}
-	s.Activation, s.Bundle, s.State = resp.GetActivation().GetSequence(), resp.GetActivation().GetDigest(), "in force"
-	if a.Bake == 0 {
+	stage.Activation, stage.Bundle, stage.State = resp.GetActivation().GetSequence(), resp.GetActivation().GetDigest(), "in force"
+	if s.Bake == 0 {
 		return nil
 	}
-	since := resp.GetActivation().GetAt().AsTime()
-	end := time.Now().Add(a.Bake)
-	tick := time.NewTicker(min(time.Second, a.Bake))
+	s.say("%s: in force since activation %d; watching all for %s", stage.Instance, stage.Activation, s.Bake)
+	return s.bake(ctx, i, resp.GetActivation().GetAt().AsTime(), before)
+}
+
+// notKnown is the state of an instance that did not say what it did.
+const notKnown = "NOT KNOWN"
+
+// bake watches an instance under its new bundle, and that the others answer.
+func (s *staging) bake(ctx context.Context, i int, since time.Time, before refusals) error {
+	stage := &s.stages[i]
+	end := time.Now().Add(s.Bake)
+	tick := time.NewTicker(min(time.Second, s.Bake))
 	defer tick.Stop()
 	for {
-		unwell, err := a.watch(ctx, at, s, since, before)
+		unwell, err := s.watch(ctx, s.stands[i], stage, since, before)
+		if err == nil {
+			err = s.others(ctx, i)
+		}
 		over := time.Since(end)
 		if err == nil && over > settling {
 			err = unwell
 		}
 		if err != nil {
-			s.State, s.Detail = "failed", brief(err)
-			return fmt.Errorf("%s: %w", s.Instance, err)
+			stage.State, stage.Detail = "failed", brief(err)
+			if strings.HasPrefix(brief(err), stage.Instance) {
+				return err
+			}
+			return fmt.Errorf("%s: %w", stage.Instance, err)
 		}
 		if unwell == nil && over >= 0 {
-			s.State = "baked " + a.Bake.String()
+			stage.State = "baked " + s.Bake.String()
 			return nil
 		}
 		select {
@@ -108,6 +190,30 @@ func (a policyActivateCmd) one(ctx context.Context, at stand, s *stage) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// others fails when another instance does not answer, or one that is done has
+// another bundle in force: what is staged is for all of them.
+func (s *staging) others(ctx context.Context, but int) error {
+	failed := make(chan error, len(s.stands))
+	for i, at := range s.stands {
+		if i == but {
+			failed <- nil
+			continue
+		}
+		go func() {
+			life, err := at.life(ctx)
+			if done := s.stages[i]; err == nil && i < but && life.GetActivations()[0].GetDigest() != done.Bundle {
+				err = crm.Errorf(crm.Conflict, "%s has bundle %.12s in force meanwhile, not %.12s", done.Instance, life.GetActivations()[0].GetDigest(), done.Bundle)
+			}
+			failed <- err
+		}()
+	}
+	var err error
+	for range s.stands {
+		err = errors.Join(err, <-failed)
+	}
+	return err
 }
 
 // brief is an error for a line of a table.
@@ -139,8 +245,10 @@ const settling = 20 * time.Second
 
 // watch looks at an instance under its new bundle: what is unwell may settle,
 // an error may not.
-func (policyActivateCmd) watch(ctx context.Context, at stand, s *stage, since time.Time, before refusals) (unwell, err error) {
-	health, err := at.instance.Describe(ctx, &fleetv1.DescribeRequest{})
+func (s *staging) watch(ctx context.Context, at stand, done *stage, since time.Time, before refusals) (unwell, err error) {
+	health, err := within(ctx, answerWithin, done.Instance, func(ctx context.Context) (*fleetv1.DescribeResponse, error) {
+		return at.instance.Describe(ctx, &fleetv1.DescribeRequest{})
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -149,52 +257,17 @@ func (policyActivateCmd) watch(ctx context.Context, at stand, s *stage, since ti
 			unwell = crm.Errorf(crm.Unavailable, "%s: %s", p.GetName(), p.GetDetail())
 		}
 	}
-	if health.GetBundle() != s.Bundle {
-		return unwell, crm.Errorf(crm.Conflict, "in force is %.12s, not %.12s", health.GetBundle(), s.Bundle)
+	if health.GetBundle() != done.Bundle {
+		return unwell, crm.Errorf(crm.Conflict, "in force is %.12s, not %.12s", health.GetBundle(), done.Bundle)
 	}
-	now, err := pulse(ctx, at, since)
+	now, err := within(ctx, answerWithin, done.Instance, func(ctx context.Context) (refusals, error) { return pulse(ctx, at, since) })
 	if err != nil {
 		return unwell, err
 	}
 	share := func(r refusals) float64 { return float64(r.refused) / float64(max(r.all, 1)) }
-	s.Detail = fmt.Sprintf("%d of %d decisions were refusals, before %d of %d", now.refused, now.all, before.refused, before.all)
+	done.Detail = fmt.Sprintf("%d of %d decisions were refusals, before %d of %d", now.refused, now.all, before.refused, before.all)
 	if now.all >= tellingDecisions && share(now) > share(before)+risingShare {
-		return unwell, crm.Errorf(crm.Conflict, "too many refusals: %s", s.Detail)
+		return unwell, crm.Errorf(crm.Conflict, "too many refusals: %s", done.Detail)
 	}
 	return unwell, nil
-}
-
-// undo rolls back what was activated, the last one first.
-func (a policyActivateCmd) undo(ctx context.Context, stands []stand, stages []stage) {
-	for i := len(stands) - 1; i >= 0; i-- {
-		s := &stages[i]
-		if s.Activation == 0 {
-			continue
-		}
-		at := stands[i]
-		base := at.place.Base
-		at.place.After, at.place.Base = s.Activation, s.Bundle
-		done, err := a.back(ctx, at, base, "an instance failed while the bundle was staged")
-		if e, _ := errorOf(err); e != nil && e.Kind == crm.Stale && a.left(ctx, at, s) {
-			continue
-		}
-		if err != nil {
-			s.State, s.Detail = "NOT ROLLED BACK", brief(err)
-			continue
-		}
-		s.State, s.Activation, s.Bundle, s.Detail = "rolled back", done.GetSequence(), done.GetDigest(), ""
-	}
-}
-
-// left says whether somebody else has taken the bundle out of force meanwhile,
-// and notes what is in force since.
-func (policyActivateCmd) left(ctx context.Context, at stand, s *stage) bool {
-	life, err := at.bundles.GetLife(ctx, &policyv1.GetLifeRequest{Limit: 1})
-	if err != nil || len(life.GetActivations()) == 0 || life.GetActivations()[0].GetDigest() == s.Bundle {
-		return false
-	}
-	now := life.GetActivations()[0]
-	s.State, s.Detail = "replaced meanwhile", fmt.Sprintf("%s by %s: %s", now.GetKind(), now.GetBy(), clipped(now.GetReason(), 50))
-	s.Activation, s.Bundle = now.GetSequence(), now.GetDigest()
-	return true
 }

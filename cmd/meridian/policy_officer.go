@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"errors"
@@ -73,7 +74,15 @@ func (r remote) at(instance string) remote {
 type stand struct {
 	*clients
 	place   signed.Place
-	targets []string // where a rollback may go, the nearest first
+	targets []string      // where a rollback may go, the nearest first
+	ahead   time.Duration // of its clock before ours
+}
+
+// life is what is in force at an instance; a silent one is an error soon.
+func (s stand) life(ctx context.Context) (*policyv1.GetLifeResponse, error) {
+	return within(ctx, answerWithin, s.place.Instance, func(ctx context.Context) (*policyv1.GetLifeResponse, error) {
+		return s.bundles.GetLife(ctx, &policyv1.GetLifeRequest{Limit: 1})
+	})
 }
 
 // stands asks the named instances, or the caller's own, what is in force.
@@ -91,11 +100,15 @@ func (o officer) stands(ctx context.Context, instances []string) ([]stand, error
 		if err != nil {
 			return nil, err
 		}
-		life, err := c.bundles.GetLife(ctx, &policyv1.GetLifeRequest{Limit: 1})
+		s := stand{clients: c, place: signed.Place{Instance: cmp.Or(r.Instance, r.URL, "the instance")}}
+		life, err := s.life(ctx)
+		if e, _ := errorOf(err); e != nil && e.Kind == crm.Unavailable {
+			return nil, crm.Errorf(crm.Unavailable, "%w; nothing was changed anywhere", err)
+		}
 		if err != nil {
 			return nil, err
 		}
-		s := stand{clients: c, place: signed.Place{Instance: life.GetInstance()}, targets: life.GetTargets()}
+		s.place.Instance, s.targets, s.ahead = life.GetInstance(), life.GetTargets(), time.Until(life.GetNow().AsTime())
 		for _, a := range life.GetActivations() {
 			s.place.After, s.place.Base = a.GetSequence(), a.GetDigest()
 		}

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -41,9 +42,28 @@ func officersScript(f *running, name string) testscript.Params {
 			"eventually": ask,
 			"load":       underLoad,
 			"grow":       grow,
+			"freeze":     f.signal(syscall.SIGSTOP),
+			"thaw":       f.signal(syscall.SIGCONT),
 		},
 	}
 }
+
+// signal signals the process of an instance: freeze emea, thaw emea.
+func (f *running) signal(sig syscall.Signal) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) != 1 || f.PIDs.Instances[args[0]] == 0 {
+			ts.Fatalf("usage: freeze|thaw INSTANCE")
+		}
+		pid := f.PIDs.Instances[args[0]]
+		ts.Check(syscall.Kill(pid, sig))
+		if sig == syscall.SIGSTOP {
+			ts.Defer(func() { _ = syscall.Kill(pid, syscall.SIGCONT) }) // also when the script fails
+		}
+	}
+}
+
+// tellStill runs a script about instances that stand still.
+func tellStill(t *testing.T, f *running) { testscript.Run(t, officersScript(f, "still")) }
 
 // named keeps what a pattern finds in the last output: named ID 'proposal (\w+)'.
 func named(ts *testscript.TestScript, neg bool, args []string) {

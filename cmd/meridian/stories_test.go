@@ -32,6 +32,7 @@ func TestFleet(t *testing.T) {
 		{"the night's load is complete", tellLoaded},
 		{"a territory is all there is", tellTerritory},
 		{"officers change the policy", tellOfficers},
+		{"an instance stands still while a policy is staged", tellStill},
 		{"the README's five minutes", tellReadme},
 		{"a segment worldwide, without what stays at home", tellSegment},
 		{"what belongs to an account follows it", tellChildren},
