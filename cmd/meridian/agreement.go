@@ -3,11 +3,7 @@ package main
 import (
 	"context"
 	"strings"
-	"time"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
-	"meridian/instance/crm"
 	policyv1 "meridian/proto/gen/meridian/policy/v1"
 )
 
@@ -75,34 +71,6 @@ func agreedOn(a *policyv1.Agreement) string {
 		return a.GetAccount()
 	}
 	return strings.Join(area, ", ")
-}
-
-// moment is a time on the command line: a day, a time, or a duration from now.
-type moment struct{ time.Time }
-
-// UnmarshalText reads 2027-01-01, 2027-01-01T09:00:00Z or 90m.
-func (m *moment) UnmarshalText(text []byte) error {
-	s := string(text)
-	for _, layout := range []string{time.DateOnly, time.RFC3339} {
-		if t, err := time.Parse(layout, s); err == nil {
-			m.Time = t
-			return nil
-		}
-	}
-	d, err := time.ParseDuration(s)
-	if err != nil {
-		return crm.Errorf(crm.Invalid, "%q is not a day (2027-01-01), a time (2027-01-01T09:00:00Z) or a time from now (90m)", s)
-	}
-	m.Time = time.Now().Add(d)
-	return nil
-}
-
-// proto is absent for a moment that was not given.
-func (m moment) proto() *timestamppb.Timestamp {
-	if m.IsZero() {
-		return nil
-	}
-	return timestamppb.New(m.Time)
 }
 
 type agreementCreateCmd struct {

@@ -99,15 +99,15 @@ func (a auditVerifyCmd) Run(ctx context.Context, out output) error {
 
 type auditTailCmd struct {
 	remote
-	Record    string        `placeholder:"ID" help:"Who saw, changed or was refused this record: its id."`
-	Subject   string        `help:"What one person or service did."`
-	Action    string        `help:"One action only: get, list, update, agreement.write, ..."`
-	Execution string        `placeholder:"ID" help:"What came of one call."`
-	Last      time.Duration `help:"Only the last, as 24h."`
-	Since     moment        `help:"Only from then on, as 2027-01-01."`
-	Until     moment        `help:"Only before, as 2027-01-02."`
-	Before    int64         `placeholder:"ID" help:"Only older than a decision: the next page."`
-	Limit     int32         `short:"n" default:"50" help:"Newest first, at most 1000."`
+	Record    string `placeholder:"ID" help:"Who saw, changed or was refused this record: its id."`
+	Subject   string `help:"What one person or service did."`
+	Action    string `help:"One action only: get, list, update, agreement.write, ..."`
+	Execution string `placeholder:"ID" help:"What came of one call."`
+	Last      span   `help:"Only the last, as 24h."`
+	Since     past   `help:"Only from then on, as 2026-11-22, '2026-11-22 09:00' (UTC) or 90m (ago)."`
+	Until     past   `help:"Only before, likewise."`
+	Before    int64  `placeholder:"ID" help:"Only older than a decision: the next page."`
+	Limit     int32  `short:"n" default:"50" help:"Newest first, at most 1000."`
 }
 
 // Run lists decisions; they hold ids and no values.
@@ -123,7 +123,7 @@ func (a auditTailCmd) Run(ctx context.Context, out output) error {
 	}
 	since := a.Since.proto()
 	if a.Last > 0 {
-		since = timestamppb.New(time.Now().Add(-a.Last))
+		since = timestamppb.New(time.Now().Add(-time.Duration(a.Last)))
 	}
 	resp, err := c.audit.ListDecisions(ctx, &policyv1.ListDecisionsRequest{
 		Record: a.Record, Subject: a.Subject, Action: a.Action, ExecutionId: a.Execution,

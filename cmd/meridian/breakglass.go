@@ -32,11 +32,11 @@ stays closed: the answer is then "not found", as for what is not there. Put no c
 
 type glassOpenCmd struct {
 	remote
-	Entity string        `arg:""`
-	ID     string        `arg:"" help:"Id, or the entity's key as source_id:AAPL."`
-	Reason string        `required:"" help:"Why it cannot wait: a sentence, for the officer who reviews it."`
-	Ticket string        `help:"Where it is written down, as INC-7."`
-	For    time.Duration `placeholder:"30m" help:"For how long; an hour if absent."`
+	Entity string `arg:""`
+	ID     string `arg:"" help:"Id, or the entity's key as source_id:AAPL."`
+	Reason string `required:"" help:"Why it cannot wait: a sentence, for the officer who reviews it."`
+	Ticket string `help:"Where it is written down, as INC-7."`
+	For    span   `placeholder:"30m" help:"For how long; an hour if absent."`
 }
 
 // Run breaks the glass.
@@ -47,7 +47,7 @@ func (o glassOpenCmd) Run(ctx context.Context, out output) error {
 	}
 	req := &policyv1.BreakGlassRequest{Entity: o.Entity, Record: o.ID, Reason: o.Reason, Ticket: o.Ticket}
 	if o.For != 0 {
-		req.For = durationpb.New(o.For)
+		req.For = durationpb.New(time.Duration(o.For))
 	}
 	resp, err := c.glass.BreakGlass(ctx, req)
 	if err != nil {

@@ -47,7 +47,7 @@ type factListCmd struct {
 	Kind     string `arg:"" enum:"territory,segment,department,subject,assignment,relationship" help:"territory, segment, department, subject, assignment or relationship."`
 	Under    string `placeholder:"ID" help:"Of a tree: only what lies under this node."`
 	At       moment `help:"As it holds at this time, as 2027-01-01; now if absent."`
-	Recorded moment `help:"As it was recorded at this time; as it is known now if absent."`
+	Recorded past   `help:"As it was recorded at this time; as it is known now if absent."`
 }
 
 // Run draws a tree or prints a table.

@@ -16,7 +16,7 @@ import (
 
 // tried names the bundle that a verb tries.
 type tried struct {
-	Bundle string `arg:"" placeholder:"DIR|DIGEST" help:"A folder of rules, or the digest of a bundle that the instance keeps."`
+	Bundle string `arg:"" placeholder:"DIR|DIGEST" help:"A folder of rules, or a bundle that the instance keeps: the first 8 characters of its digest, or more."`
 }
 
 // candidate is the folder's files, or the digest.
@@ -25,8 +25,8 @@ func (t tried) candidate() (*policyv1.Candidate, error) {
 		modules, err := rules{Dir: t.Bundle}.modules()
 		return &policyv1.Candidate{Modules: modules}, err
 	}
-	if len(t.Bundle) != 64 || strings.Trim(t.Bundle, "0123456789abcdef") != "" {
-		return nil, crm.FieldErrorf("bundle", "%s is neither a folder nor a digest (64 hexadecimal digits)", t.Bundle)
+	if len(t.Bundle) < 8 || strings.Trim(t.Bundle, "0123456789abcdef") != "" {
+		return nil, crm.FieldErrorf("bundle", "%s is neither a folder nor the beginning of a digest: 8 of the digits 0-9 and a-f, at least", t.Bundle)
 	}
 	return &policyv1.Candidate{Digest: t.Bundle}, nil
 }
@@ -35,7 +35,7 @@ type policyImpactCmd struct {
 	remote
 	tried
 	Subjects []string `placeholder:"SUBJECT" help:"Only these, as rep.west@amer or contract:amer-emea-account; all if absent."`
-	From     string   `placeholder:"DIGEST" help:"Compare with this kept bundle, not with the one in force."`
+	From     string   `placeholder:"DIGEST" help:"Compare with this kept bundle, not with the one in force. The first 8 characters are enough."`
 	Action   string   `default:"read" help:"read, create, update, delete, share or withhold."`
 	Places   bool     `help:"Also by territory and segment."`
 	IDs      bool     `name:"ids" help:"Also a few ids of records that change."`
@@ -53,7 +53,7 @@ given back. It shows counts and ids, no values, and is noted in the decision log
   meridian policy impact ./my-rules --subjects rep.west@amer,contract:amer-emea-account --places --ids --as officer.a@amer
   meridian policy impact ./my-rules --subjects rep.west@amer --records --as officer.a@amer > records.tsv
   meridian policy impact ./my-rules --html impact.html --as officer.a@amer    # for the second officer to look at
-  meridian policy impact 3f2a91c0... --json --as officer.a@amer > impact.json`
+  meridian policy impact 3f2a91c0 --json --as officer.a@amer > impact.json`
 }
 
 // Run prints the comparison: what somebody gains comes first.

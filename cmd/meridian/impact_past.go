@@ -14,7 +14,7 @@ type policyPastCmd struct {
 	Subject string `placeholder:"SUBJECT" xor:"about" help:"What could this person see?"`
 	Record  string `placeholder:"ID" xor:"about" help:"Who could see this record? Id, or a unique field as source_id:AAPL."`
 	Entity  string `default:"account" help:"Entity of the record."`
-	At      moment `required:"" help:"The date, as 2026-03-01 (its first moment, UTC) or 2026-03-01T09:00:00Z."`
+	At      past   `required:"" help:"When: 2026-03-01 (its first moment, UTC), '2026-03-01 09:00' (UTC), 2026-03-01T09:00:00Z or 90m (ago)."`
 	IDs     int32  `name:"ids" default:"20" help:"How many ids of each entity to list for a subject, at most 1000."`
 }
 

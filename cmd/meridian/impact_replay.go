@@ -18,9 +18,9 @@ import (
 type policyReplayCmd struct {
 	remote
 	tried
-	Day    moment  `help:"The day, as 2026-11-22 (UTC)."`
-	Since  moment  `help:"Instead of a day: from then on."`
-	Until  moment  `help:"Instead of a day: before then; now if absent."`
+	Day    past    `help:"The day, as 2026-11-22 (UTC)."`
+	Since  past    `help:"Instead of a day: from then on, as 2026-11-22, '2026-11-22 09:00' (UTC) or 90m (ago)."`
+	Until  past    `help:"Instead of a day: before then; now if absent."`
 	Sample float64 `help:"Part of the decisions to take, as 0.1; all if absent."`
 }
 
@@ -35,7 +35,7 @@ could be in it is bounded: by all records that the subject would newly have seen
 are none it is the same, otherwise it is open, and the bound is printed.
 
   meridian policy replay ./my-rules --day 2026-11-22 --as officer.a@amer
-  meridian policy replay 3f2a91c0... --since 2026-11-01 --sample 0.1 --as officer.a@amer`
+  meridian policy replay 3f2a91c0 --since 2026-11-01 --sample 0.1 --as officer.a@amer`
 }
 
 // Run prints the differences as they are found, and the sums.
@@ -51,11 +51,15 @@ func (p policyReplayCmd) Run(ctx context.Context, out output) error {
 	since, until := p.Since.Time, p.Until.Time
 	switch {
 	case !p.Day.IsZero():
-		since, until = p.Day.Time, p.Day.AddDate(0, 0, 1)
+		since = p.Day.UTC().Truncate(24 * time.Hour) // also of a time in it
+		until = since.AddDate(0, 0, 1)
 	case since.IsZero():
 		return crm.Errorf(crm.Invalid, "say which day: --day 2026-11-22, or --since and --until")
 	case until.IsZero():
 		until = time.Now()
+	}
+	if since.After(time.Now()) {
+		return crm.FieldErrorf("since", "%s is not past yet, and nothing was decided then", since.Format(time.RFC3339))
 	}
 	stream, err := c.impact.Replay(ctx, &policyv1.ReplayRequest{
 		Candidate: candidate, Since: timestamppb.New(since), Until: timestamppb.New(until), Sample: p.Sample,

@@ -83,7 +83,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 	if err != nil {
 		panic(err) // a fault of the struct above
 	}
-	verb, err := parser.Parse(args)
+	verb, err := parser.Parse(withNegatives(args))
 	if err != nil {
 		fmt.Fprintf(stderr, "meridian: %v\nTry: meridian --help\n", err)
 		return exitUsage

@@ -13,7 +13,7 @@ import (
 
 type policyCmd struct {
 	Test  policyTestCmd  `cmd:"" help:"Run the Rego tests of the bundle in force, or of a folder."`
-	Check policyCheckCmd `cmd:"" help:"Compile strictly: could this bundle be activated?"`
+	Check policyCheckCmd `cmd:"" help:"Compile strictly; with --live all that a proposal is held to."`
 	Eval  policyEvalCmd  `cmd:"" help:"Show the SQL filter that a subject's action compiles to."`
 	Show  policyShowCmd  `cmd:"" help:"Show the rules in force."`
 
@@ -162,7 +162,7 @@ func (p policyCheckCmd) Run(ctx context.Context, out output) error {
 		return errPolicy
 	}
 	if !p.JSON {
-		fmt.Fprintf(out.Stdout, "bundle %s could be activated\n", resp.GetDigest())
+		fmt.Fprintf(out.Stdout, "bundle %s compiles and keeps the form of a policy. What it would change is not looked at: policy check --dir DIR --live tries it, policy impact DIR says for whom it changes what\n", resp.GetDigest())
 	}
 	return nil
 }

@@ -19,7 +19,7 @@ type policyActivateCmd struct {
 	officer
 	ID        string        `arg:"" help:"The proposal, by the beginning of its id."`
 	Reason    string        `help:"Why now; the proposal's note if absent."`
-	Instances []string      `help:"Over these instances, one after the other: amer,emea,apac."`
+	Instances []string      `help:"Over these instances, one after the other: amer,emea,apac. With --json one array of stages."`
 	Bake      time.Duration `default:"0s" help:"How long each instance is watched before the next; on trouble those done are rolled back."`
 }
 

@@ -87,9 +87,9 @@ func marksOf(life *policyv1.GetLifeResponse) []string {
 
 type policyRollbackCmd struct {
 	officer
-	Digest    string   `arg:"" optional:"" help:"A bundle below the one in force; the one right below if absent."`
+	Digest    string   `arg:"" optional:"" help:"A bundle below the one in force, by the beginning of its digest; the one right below if absent."`
 	Reason    string   `required:"" help:"Why; it is logged and listed."`
-	Instances []string `help:"Roll back at these instances."`
+	Instances []string `help:"Roll back at these instances. With --json one object, by instance."`
 	Now       bool     `help:"Sign first and say what it changes afterwards."`
 }
 
@@ -123,10 +123,12 @@ func (r policyRollbackCmd) Run(ctx context.Context, out output) error {
 	}
 	var failed []error
 	var untold []stand
+	said := answers{instances: r.Instances}
 	for _, at := range stands {
-		told, err := r.one(ctx, out, at)
+		told, err := r.one(ctx, out, at, &said)
 		switch {
 		case err != nil:
+			said.fail(at.place.Instance, err)
 			if len(stands) > 1 {
 				fmt.Fprintf(out.Stderr, "%s: NOT ROLLED BACK: %s\n", at.place.Instance, brief(err))
 			}
@@ -140,11 +142,14 @@ func (r policyRollbackCmd) Run(ctx context.Context, out output) error {
 			fmt.Fprintf(out.Stdout, "%s: what that changes is not known: %s\n", at.place.Instance, brief(err))
 		}
 	}
+	if r.JSON {
+		failed = append(failed, said.print(out.Stdout))
+	}
 	return errors.Join(failed...)
 }
 
 // one rolls one instance back, and says whether it told what that changes.
-func (r policyRollbackCmd) one(ctx context.Context, out output, at stand) (told bool, err error) {
+func (r policyRollbackCmd) one(ctx context.Context, out output, at stand, said *answers) (told bool, err error) {
 	digest, err := at.below(ctx, r.Digest)
 	if err != nil {
 		return false, err
@@ -162,7 +167,7 @@ func (r policyRollbackCmd) one(ctx context.Context, out output, at stand) (told 
 	case err != nil:
 		return told, err
 	case r.JSON:
-		return told, printProto(out.Stdout, done)
+		return told, said.add(at.place.Instance, done)
 	}
 	fmt.Fprintf(out.Stdout, "%s: bundle %.12s is in force again, activation %d; %.12s is withdrawn\n", at.place.Instance, done.GetDigest(), done.GetSequence(), at.place.Base)
 	return told, nil

@@ -371,8 +371,8 @@ func restore(dir string, files map[string]string) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range now {
-		if _, was := files[name]; !was {
+	for name, kind := range now {
+		if _, was := files[name]; !was || !kind.IsRegular() { // nothing is written through a link
 			if err := os.Remove(filepath.Join(dir, filepath.FromSlash(name))); err != nil {
 				return err
 			}

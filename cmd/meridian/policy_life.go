@@ -100,7 +100,7 @@ func setFiles(dir string, files map[string]string) (changed []string, err error)
 
 type policyDiffCmd struct {
 	remote
-	What string `arg:"" optional:"" help:"A folder, or the digest of a bundle; the one before the one in force if absent."`
+	What string `arg:"" optional:"" help:"A folder, or the beginning of a bundle's digest; the one before the one in force if absent."`
 	From string `help:"Digest to compare with; the bundle in force if absent."`
 }
 
@@ -252,7 +252,7 @@ type policyProposeCmd struct {
 	officer
 	Dir       string   `arg:"" type:"existingdir" help:"Folder of the bundle."`
 	Note      string   `required:"" help:"What the change is for: the second officer and the history read it."`
-	Instances []string `help:"Propose to these instances at once, with one signature: amer,emea."`
+	Instances []string `help:"Propose to these instances at once, with one signature: amer,emea. With --json one object, by instance."`
 }
 
 // Run signs the bundle for every instance and sends it to each.
@@ -269,13 +269,13 @@ func (p policyProposeCmd) Run(ctx context.Context, out output) error {
 	if err != nil {
 		return err
 	}
-	base, err := os.ReadFile(filepath.Join(p.Dir, baseFile))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	made, err := baseOf(p.Dir)
+	if err != nil {
 		return err
 	}
 	var places []signed.Place
 	for _, s := range stands {
-		if made := strings.TrimSpace(string(base)); made != "" && made != s.place.Base {
+		if made != "" && made != s.place.Base {
 			return crm.Errorf(crm.Stale, "%s was made from bundle %.12s, and in force at %s is %.12s: begin again with meridian policy new, and take your changes over",
 				p.Dir, made, s.place.Instance, s.place.Base)
 		}
@@ -285,16 +285,19 @@ func (p policyProposeCmd) Run(ctx context.Context, out output) error {
 	if err != nil {
 		return err
 	}
+	said := answers{instances: p.Instances}
 	for _, at := range stands {
 		resp, err := at.bundles.Propose(ctx, &policyv1.ProposeRequest{Files: protoFiles(files), Note: p.Note, Signed: s})
 		if err != nil {
-			return err
+			return errors.Join(said.print(out.Stdout), err)
 		}
-		if err := p.proposed(out, at.place.Instance, resp.GetProposal()); err != nil {
+		if !p.JSON {
+			printProposed(out.Stdout, at.place.Instance, resp.GetProposal())
+		} else if err := said.add(at.place.Instance, resp.GetProposal()); err != nil {
 			return err
 		}
 	}
-	return nil
+	return said.print(out.Stdout)
 }
 
 type policyProposalsCmd struct {
@@ -372,7 +375,7 @@ func printProposal(w io.Writer, p *policyv1.Proposal) {
 type policyApproveCmd struct {
 	officer
 	ID        string   `arg:"" help:"The proposal, by the beginning of its id."`
-	Instances []string `help:"Approve at these instances at once."`
+	Instances []string `help:"Approve at these instances at once. With --json one object, by instance."`
 }
 
 // Run shows what is signed, signs it and sends it to each instance.
@@ -404,18 +407,17 @@ func (a policyApproveCmd) Run(ctx context.Context, out output) error {
 	if err != nil {
 		return err
 	}
+	said := answers{instances: a.Instances}
 	for _, at := range stands {
 		resp, err := at.bundles.Approve(ctx, &policyv1.ApproveRequest{Id: first.GetId(), Signed: s})
 		if err != nil {
+			return errors.Join(said.print(out.Stdout), err)
+		}
+		if !a.JSON {
+			fmt.Fprintf(out.Stdout, "%s: approved by %s\n", at.place.Instance, a.at(at.place.Instance).As)
+		} else if err := said.add(at.place.Instance, resp.GetProposal()); err != nil {
 			return err
 		}
-		if a.JSON {
-			if err := printProto(out.Stdout, resp.GetProposal()); err != nil {
-				return err
-			}
-			continue
-		}
-		fmt.Fprintf(out.Stdout, "%s: approved by %s\n", at.place.Instance, a.at(at.place.Instance).As)
 	}
-	return nil
+	return said.print(out.Stdout)
 }

@@ -6,10 +6,9 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
-	"path"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -25,8 +24,11 @@ import (
 type officer struct {
 	remote
 	Key  string `type:"path" env:"MERIDIAN_KEY" placeholder:"FILE" help:"Your private key. In a fleet of this machine: the persona's, in --data/officers. ($$MERIDIAN_KEY)"`
-	Days int    `default:"7" help:"For how many days the signature is good, at most 31."`
+	Days int    `default:"7" help:"For how many days the signature is good, 1 to 31."`
 }
+
+// longestDays is what every instance lets a signature be good for.
+const longestDays = 31
 
 // private reads the officer's key.
 func (o officer) private() (ed25519.PrivateKey, error) {
@@ -50,6 +52,9 @@ func (o officer) private() (ed25519.PrivateKey, error) {
 
 // sign signs a statement to places.
 func (o officer) sign(purpose signed.Purpose, about, proposal string, places ...signed.Place) (*policyv1.Signed, error) {
+	if o.Days < 1 || o.Days > longestDays {
+		return nil, crm.FieldErrorf("days", "--days %d: a signature is good for 1 to %d days; leave it out for 7", o.Days, longestDays)
+	}
 	key, err := o.private()
 	if err != nil {
 		return nil, err
@@ -153,7 +158,7 @@ type keysEnrollCmd struct {
 	Public     string        `arg:"" type:"existingfile" help:"The public key, FILE.pub."`
 	Subject    crm.SubjectID `required:"" help:"Whose key it is."`
 	Department string        `required:"" help:"Department in which they answer for policy."`
-	Until      time.Time     `format:"2006-01-02" help:"Last day; a year from now if absent."`
+	Until      lastDay       `help:"Last day, as 2027-03-31: the key serves until midnight UTC at its end; a year from now if absent."`
 	Note       string        `help:"What it is for."`
 }
 
@@ -167,10 +172,15 @@ func (k keysEnrollCmd) Run(ctx context.Context, out output) error {
 	if err != nil {
 		return err
 	}
-	if k.Until.IsZero() {
-		k.Until = time.Now().AddDate(1, 0, 0)
+	until := k.Until.end
+	switch {
+	case until.IsZero():
+		until = time.Now().AddDate(1, 0, 0)
+	case !time.Now().Before(until):
+		return crm.FieldErrorf("until", "%s is over; name today or a day to come, as %s, or leave it out for a year", until.AddDate(0, 0, -1).Format(time.DateOnly),
+			time.Now().UTC().AddDate(1, 0, 0).Format(time.DateOnly))
 	}
-	key := signed.Key{Subject: k.Subject, Department: k.Department, Public: public, Until: k.Until.UTC().Truncate(time.Second)}
+	key := signed.Key{Subject: k.Subject, Department: k.Department, Public: public, Until: until.UTC().Truncate(time.Second)}
 	at, err := k.stands(ctx, nil)
 	if err != nil {
 		return err
@@ -185,19 +195,19 @@ func (k keysEnrollCmd) Run(ctx context.Context, out output) error {
 	if err != nil {
 		return err
 	}
-	return k.proposed(out, at[0].place.Instance, resp.GetProposal())
+	if k.JSON {
+		return printProto(out.Stdout, resp.GetProposal())
+	}
+	printProposed(out.Stdout, at[0].place.Instance, resp.GetProposal())
+	return nil
 }
 
-// proposed prints a proposal that waits for a second officer.
-func (r remote) proposed(out output, instance string, p *policyv1.Proposal) error {
-	if r.JSON {
-		return printProto(out.Stdout, p)
+// printProposed shows a proposal that waits for a second officer.
+func printProposed(w io.Writer, instance string, p *policyv1.Proposal) {
+	fmt.Fprintf(w, "%s: proposal %s waits for a second officer of another department\n", instance, p.GetId())
+	for _, warning := range p.GetReport().GetWarnings() {
+		fmt.Fprintf(w, "  warning: %s\n", printable(warning))
 	}
-	fmt.Fprintf(out.Stdout, "%s: proposal %s waits for a second officer of another department\n", instance, p.GetId())
-	for _, w := range p.GetReport().GetWarnings() {
-		fmt.Fprintf(out.Stdout, "  warning: %s\n", printable(w))
-	}
-	return nil
 }
 
 type keysListCmd struct{ remote }
@@ -271,48 +281,4 @@ func (k keysRevokeCmd) Run(ctx context.Context, out output) error {
 	}
 	fmt.Fprintf(out.Stdout, "key %.12s is revoked\n", id)
 	return nil
-}
-
-// bundleFiles are the paths in a bundle's folder. Names that begin with a dot
-// are not part of it, and neither are the copies editors leave behind.
-func bundleFiles(dir string) (paths []string, err error) {
-	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		hidden := path != dir && (strings.HasPrefix(d.Name(), ".") || strings.HasSuffix(d.Name(), "~"))
-		switch {
-		case err != nil:
-			return err
-		case hidden && d.IsDir():
-			return fs.SkipDir
-		case hidden || d.IsDir():
-			return nil
-		}
-		name, err := filepath.Rel(dir, path)
-		paths = append(paths, filepath.ToSlash(name))
-		return err
-	})
-	return paths, err
-}
-
-// readFiles reads a bundle's folder: .rego files and personas.json. Another
-// file is refused, because a rule in it would be believed to be in force.
-func readFiles(dir string) (map[string]string, error) {
-	paths, err := bundleFiles(dir)
-	if err != nil {
-		return nil, err
-	}
-	if len(paths) == 0 {
-		return nil, crm.FieldErrorf("dir", "%s holds no .rego file; meridian policy edit FOLDER writes the bundle in force into a folder that is not there yet", dir)
-	}
-	files := map[string]string{}
-	for _, name := range paths {
-		if path.Ext(name) != ".rego" && name != "personas.json" {
-			return nil, crm.FieldErrorf(name, "is no file of a bundle, which holds .rego files and personas.json: rename it, or take it out of %s", dir)
-		}
-		text, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(name)))
-		if err != nil {
-			return nil, err
-		}
-		files[name] = string(text)
-	}
-	return files, nil
 }

@@ -66,18 +66,24 @@ func printJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-// printProto prints a message as JSON, with the names of the contract. The
-// library varies its blanks on purpose, so they are set again.
-func printProto(w io.Writer, m proto.Message) error {
+// protoJSON is a message as JSON, with the names of the contract. The library
+// varies its blanks on purpose, so they are set again.
+func protoJSON(m proto.Message) ([]byte, error) {
 	raw, err := protojson.MarshalOptions{UseProtoNames: true, EmitUnpopulated: true}.Marshal(m)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var out bytes.Buffer
-	if err := json.Indent(&out, raw, "", "  "); err != nil {
-		return err
+	err = json.Indent(&out, raw, "", "  ")
+	return out.Bytes(), err
+}
+
+// printProto prints a message as JSON.
+func printProto(w io.Writer, m proto.Message) error {
+	text, err := protoJSON(m)
+	if err == nil {
+		_, err = fmt.Fprintf(w, "%s\n", text)
 	}
-	_, err = fmt.Fprintln(w, out.String())
 	return err
 }
 

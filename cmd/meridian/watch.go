@@ -13,11 +13,11 @@ import (
 
 type watchCmd struct {
 	remote
-	Entity string        `arg:""`
-	Filter string        `short:"f" help:"What you want to watch, as in record list."`
-	Field  string        `default:"name" help:"Field to show of each record."`
-	Count  int           `short:"n" help:"Stop after this many changes; 0 never stops."`
-	For    time.Duration `help:"Stop after this long; 0 never stops."`
+	Entity string `arg:""`
+	Filter string `short:"f" help:"What you want to watch, as in record list."`
+	Field  string `default:"name" help:"Field to show of each record."`
+	Count  int    `short:"n" help:"Stop after this many changes; 0 never stops."`
+	For    span   `help:"Stop after this long; 0 never stops."`
 }
 
 // Help shows the verb at work.
@@ -46,7 +46,7 @@ func (w watchCmd) Run(ctx context.Context, out output) error {
 	}
 	if w.For > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, w.For)
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(w.For))
 		defer cancel()
 	}
 	stream, err := c.feed.Watch(ctx, &feedv1.WatchRequest{Entity: w.Entity, Filter: w.Filter})

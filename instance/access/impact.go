@@ -17,7 +17,7 @@ const policyImpact = "policy.impact"
 
 // Candidate is a bundle that is tried: one that is kept, or its files.
 type Candidate struct {
-	Digest string
+	Digest string // or its beginning, from 8 characters on
 	Files  map[string]string
 }
 
@@ -182,13 +182,11 @@ func (d *Door) candidate(ctx context.Context, k Candidate) (*policy.Engine, erro
 	if k.Digest == "" {
 		return nil, crm.FieldErrorf("candidate", "name a bundle: a digest, or its files")
 	}
-	if _, known, err := d.store.Bundle(ctx, k.Digest); err != nil || !known {
-		if err == nil {
-			err = crm.FieldErrorf("candidate", "no bundle %s is kept here", k.Digest)
-		}
+	digest, err := d.bundleNamed(ctx, k.Digest)
+	if err != nil {
 		return nil, err
 	}
-	return d.EngineOf(ctx, k.Digest)
+	return d.EngineOf(ctx, digest)
 }
 
 // comparison is one run of Impact.

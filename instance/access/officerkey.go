@@ -28,6 +28,7 @@ type verified struct {
 	key    store.OfficerKey
 	signer crm.Subject
 	record store.Signature
+	now    time.Time // when it was verified, by the database
 }
 
 // verify says whether s is a good signature of the signer for a purpose about
@@ -47,6 +48,7 @@ func (d *Door) verify(ctx context.Context, s Signed, purpose signed.Purpose, abo
 	if err != nil {
 		return v, err
 	}
+	v.now = now
 	known := false
 	if v.key, known, err = d.store.OfficerKey(ctx, v.Key); err != nil {
 		return v, err
@@ -130,6 +132,13 @@ func (d *Door) ProposeKey(ctx context.Context, c crm.Caller, k signed.Key, note 
 		return store.Proposal{}, crm.FieldErrorf("key", "say whose key it is and for which department, and send the public key")
 	}
 	k.Until = k.Until.UTC().Truncate(time.Second)
+	_, now, err := d.store.Stamp(ctx)
+	if err != nil {
+		return store.Proposal{}, err
+	}
+	if !now.Before(k.Until) {
+		return store.Proposal{}, crm.FieldErrorf("until", "the key would have ended at %s; name a time to come", k.Until.Format(time.RFC3339))
+	}
 	content, err := json.Marshal(k)
 	if err != nil {
 		return store.Proposal{}, err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 
 	"meridian/instance/crm"
@@ -181,6 +182,9 @@ func (d *Door) Approve(ctx context.Context, c crm.Caller, name string, s Signed)
 			var k signed.Key
 			if err := json.Unmarshal(p.Content, &k); err != nil {
 				return store.Decision{}, err
+			}
+			if !v.now.Before(k.Until) {
+				return store.Decision{}, crm.FieldErrorf("until", "the key ended at %s, while the proposal waited; enrol it again with a later day", k.Until.Format(time.RFC3339))
 			}
 			err = tx.AddOfficerKey(ctx, store.OfficerKey{
 				ID: signed.KeyID(k.Public), Subject: k.Subject, Department: k.Department, Public: k.Public, Proposal: p.ID, To: k.Until,
@@ -409,23 +413,32 @@ func (d *Door) BundleNamed(ctx context.Context, c crm.Caller, name string) (stor
 			return store.Bundle{}, err
 		}
 	}
-	if len(name) < 8 {
-		return store.Bundle{}, crm.FieldErrorf("bundle", "name it by the first 8 characters of its digest, at least")
-	}
-	digests, err := d.store.BundlesNamed(ctx, name)
-	switch {
-	case err != nil:
+	digest, err := d.bundleNamed(ctx, name)
+	if err != nil {
 		return store.Bundle{}, err
-	case len(digests) == 0:
-		return store.Bundle{}, crm.Errorf(crm.NotFound, "no bundle %s is kept here", name)
-	case len(digests) > 1:
-		return store.Bundle{}, crm.FieldErrorf("bundle", "%s is the beginning of more than one digest; write more of it", name)
 	}
-	b, _, err := d.store.Bundle(ctx, digests[0])
+	b, _, err := d.store.Bundle(ctx, digest)
 	if err != nil {
 		return b, err
 	}
 	decision := a.decision("policy.read", "")
-	decision.Facts = digests
+	decision.Facts = []string{digest}
 	return b, d.journal.add(ctx, decision)
+}
+
+// bundleNamed is the whole digest of the kept bundle that its beginning means.
+func (d *Door) bundleNamed(ctx context.Context, name string) (string, error) {
+	if len(name) < 8 {
+		return "", crm.FieldErrorf("bundle", "name it by the first 8 characters of its digest, at least")
+	}
+	digests, err := d.store.BundlesNamed(ctx, name)
+	switch {
+	case err != nil:
+		return "", err
+	case len(digests) == 0:
+		return "", crm.Errorf(crm.NotFound, "no bundle %s is kept here; meridian policy history and policy proposals list those that are", name)
+	case len(digests) > 1:
+		return "", crm.FieldErrorf("bundle", "%s is the beginning of more than one digest; write more of it: %s", name, strings.Join(digests, ", "))
+	}
+	return digests[0], nil
 }

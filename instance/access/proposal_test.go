@@ -1,6 +1,7 @@
 package access_test
 
 import (
+	"context"
 	"crypto/ed25519"
 	"encoding/json"
 	"maps"
@@ -404,6 +405,16 @@ func TestKeysNeedTwoOfficers(t *testing.T) {
 	wrong.Department = "credit"
 	_, err = o.door.ProposeKey(t.Context(), o.called("a"), wrong, "", o.sign("a", o.statement(signed.Enroll, wrong.Digest())))
 	wantKind(t, err, crm.Invalid, "department")
+	over := k
+	over.Until = time.Now().Add(-time.Minute)
+	_, err = o.door.ProposeKey(t.Context(), o.called("a"), over, "", o.sign("a", o.statement(signed.Enroll, over.Digest())))
+	wantKind(t, err, crm.Invalid, "until")
+	err = o.store.Tx(t.Context(), func(ctx context.Context, tx *store.Tx) error {
+		return tx.AddOfficerKey(ctx, store.OfficerKey{ID: signed.KeyID(public) + "x", Subject: over.Subject, Department: "legal", Public: public, Proposal: p.ID, To: over.Until})
+	})
+	if crm.KindOf(err) != crm.Invalid || strings.Contains(err.Error(), "_") { // the belt below, in words
+		t.Errorf("a key that ends before it begins: %v", err)
+	}
 	keys, err := o.door.OfficerKeys(t.Context(), o.called("a"))
 	if err != nil || len(keys) != 4+len(accesstest.Trusted()) {
 		t.Errorf("%d keys, %v", len(keys), err)

@@ -95,10 +95,10 @@ func (s *Store) keptBundle(ctx context.Context, digest string) (Bundle, bool, er
 	return b, err == nil, pgErr(err, "read bundle %s", digest)
 }
 
-// BundlesNamed are the digests that begin with a prefix, the newest first, at
-// most two: enough to know whether the prefix names one.
+// BundlesNamed are the digests that begin with a prefix, the newest first: a
+// few, enough to know whether the prefix names one, and which else it may mean.
 func (s *Store) BundlesNamed(ctx context.Context, prefix string) ([]string, error) {
-	rows, err := s.pool.Query(ctx, "select digest from meridian.bundle where starts_with(digest, $1) order by stored_at desc, digest limit 2", prefix)
+	rows, err := s.pool.Query(ctx, "select digest from meridian.bundle where starts_with(digest, $1) order by stored_at desc, digest limit 5", prefix)
 	if err != nil {
 		return nil, pgErr(err, "find bundles")
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -47,9 +48,18 @@ func pgErr(err error, format string, args ...any) error {
 		if pe.Code == "23505" {
 			return &crm.Error{Kind: crm.Conflict, Msg: "another record has this value; it must be unique", Err: cause}
 		}
-		return &crm.Error{Kind: crm.Invalid, Msg: "the rule " + pe.ConstraintName + " does not hold", Err: cause}
+		return &crm.Error{Kind: crm.Invalid, Msg: "what was given cannot be kept: " + ruleSays(pe), Err: cause}
 	}
 	return cause
+}
+
+// ruleSays is a rule of the database in words: those that people may break are
+// named as a sentence, such as agreement_ends_after_it_begins.
+func ruleSays(pe *pgconn.PgError) string {
+	if pe.Code != "23514" || strings.HasSuffix(pe.ConstraintName, "_check") {
+		return "a value is missing, or does not fit the others"
+	}
+	return "it must hold: " + strings.ReplaceAll(pe.ConstraintName, "_", " ")
 }
 
 func unavailable(what string, err error) *crm.Error {
