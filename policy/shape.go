@@ -182,6 +182,8 @@ func (t *tracer) bind(x *ast.Expr, vars map[ast.Var]*shape) {
 
 func shapeOf(x *ast.Term, vars map[ast.Var]*shape) *shape {
 	switch v := x.Value.(type) {
+	case ast.String, ast.Number, ast.Boolean, ast.Null:
+		return scalar
 	case ast.Var:
 		return vars[v]
 	case ast.Ref:
@@ -243,6 +245,9 @@ func (t *tracer) ref(ref ast.Ref, at *ast.Location, vars map[ast.Var]*shape) {
 				t.visit(call{path: r.Ref().String()})
 			}
 		}
+		if says := notInRule(rules, ref, at); says != "" {
+			t.problem(at, "%s", says)
+		}
 		return
 	}
 	head, ok := ref[0].Value.(ast.Var)
@@ -253,6 +258,10 @@ func (t *tracer) ref(ref ast.Ref, at *ast.Location, vars map[ast.Var]*shape) {
 	for i, p := range ref[1:] {
 		switch {
 		case s.elem != nil:
+			if _, number := p.Value.(ast.Number); shapeOf(p, vars) != nil && !(number && s.row) { // that one cannot become a filter, which says more
+				t.problem(at, "%s", notInList(ref[:i+2], i+2 == len(ref), at))
+				return
+			}
 			s = s.elem
 		case s.fields == nil:
 			whole, _, _ := strings.Cut(written(ref, at), ".")
