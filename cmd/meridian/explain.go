@@ -48,7 +48,7 @@ func (e explainCmd) Run(ctx context.Context, out output) error {
 	if e.Who {
 		return e.who(ctx, c, out)
 	}
-	id, err := c.resolve(ctx, e.Entity, e.ID)
+	id, err := c.about(ctx, e.Entity, e.ID)
 	if e, _ := errorOf(err); e != nil && e.Kind == crm.NotFound {
 		id, err = string(crm.NewRecordID()), nil // of nothing: the answer names what may be done about what is hidden
 	}

@@ -11,7 +11,7 @@ import (
 
 type policyPastCmd struct {
 	remote
-	Subject string `placeholder:"SUBJECT" xor:"about" help:"What could this person see?"`
+	Subject string `placeholder:"SUBJECT" xor:"about" help:"What could this person see, or what was sent under contract:<id>?"`
 	Record  string `placeholder:"ID" xor:"about" help:"Who could see this record? Id, or a unique field as source_id:AAPL."`
 	Entity  string `default:"account" help:"Entity of the record."`
 	At      past   `required:"" help:"When: 2026-03-01 (its first moment, UTC), '2026-03-01 09:00' (UTC), 2026-03-01T09:00:00Z or 90m (ago)."`
@@ -25,6 +25,7 @@ recorded then. The question is for officers, and in the decision log before it i
 A record that another instance took back since has left its past too.
 
   meridian policy past --subject rep.west@amer --at 2026-03-01 --as officer.a@amer
+  meridian policy past --subject contract:amer-emea-account --at 90m --as officer.a@amer
   meridian policy past --record source_id:AAPL --at 2026-03-01T09:00:00Z --as officer.a@amer`
 }
 

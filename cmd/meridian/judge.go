@@ -133,7 +133,7 @@ func (l grantsListCmd) Run(ctx context.Context, out output) error {
 	req := &policyv1.ListGrantsRequest{Entity: l.Entity, Suspended: l.Suspended}
 	switch {
 	case l.ID != "":
-		if req.Record, err = c.resolve(ctx, l.Entity, l.ID); err != nil {
+		if req.Record, err = c.about(ctx, l.Entity, l.ID); err != nil {
 			return err
 		}
 	case !l.Suspended || l.Entity != "":

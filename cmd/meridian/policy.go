@@ -171,7 +171,7 @@ type policyEvalCmd struct {
 	remote
 	Entity  string `arg:""`
 	Action  string `default:"read" help:"read, create, update, delete, share or withhold."`
-	Subject string `help:"Whose filter; your own if absent. Another's is for officers."`
+	Subject string `help:"Whose filter, or contract:<id> for what a receiving instance is sent; your own if absent. Another's is for officers."`
 }
 
 // Run prints the filter with its bound values.

@@ -205,6 +205,16 @@ func (c *clients) resolve(ctx context.Context, entity, name string) (string, err
 	return "", crm.Errorf(crm.Invalid, "%s names more than one %s; use the id", name, entity)
 }
 
+// about names a record that is asked about and not read: what somebody may not
+// resolve for themselves the instance may resolve for their office.
+func (c *clients) about(ctx context.Context, entity, name string) (string, error) {
+	id, err := c.resolve(ctx, entity, name)
+	if e, _ := errorOf(err); e != nil && e.Kind == crm.Denied {
+		return name, nil
+	}
+	return id, err
+}
+
 // show prints one record, for people one field a line.
 func (r remote) show(ctx context.Context, c *clients, out output, rec *recordv1.Record) error {
 	if r.JSON {

@@ -48,6 +48,7 @@ func TestVerbs(t *testing.T) {
 					ts.Fatalf("meridian %v: exit code %d", args, code)
 				}
 			},
+			"named": named,
 			// glass sets GLASS to the id of the glass that was broken last.
 			"glass": func(ts *testscript.TestScript, _ bool, _ []string) {
 				var out bytes.Buffer

@@ -133,26 +133,25 @@ func (d *Door) Eval(ctx context.Context, c crm.Caller, subject crm.SubjectID, ac
 	if err != nil {
 		return "", nil, "", err
 	}
-	about := a.subject
-	if subject != c.Subject {
-		known := false
-		if about, known, err = d.store.Subject(ctx, subject); err != nil {
-			return "", nil, "", err
-		}
-		if !known {
-			return "", nil, "", crm.FieldErrorf("subject", "this instance knows no subject %q", subject)
-		}
-	}
 	if action == "" {
 		action = crm.ActionRead
 	}
-	f, err := a.engine.Filter(ctx, about, action, def.Entity, def.Groups())
+	q := enquiry{Subject: a.subject, action: action}
+	if subject != c.Subject {
+		if q, err = d.enquire(ctx, subject, action, entity, nil); err != nil {
+			return "", nil, "", err
+		}
+	}
+	f, err := a.engine.Filter(ctx, q.Subject, q.action, def.Entity, def.Groups())
 	if err != nil {
 		return "", nil, "", err
 	}
 	var bound policy.Args
 	text := &strings.Builder{}
-	fmt.Fprintf(text, "where %s", f.Where(&bound))
+	if text.WriteString("where "); q.home != "" {
+		fmt.Fprintf(text, "r.home = %s and ", bound.Add(q.home, "text"))
+	}
+	text.WriteString(f.Where(&bound))
 	for _, g := range def.Groups() {
 		fmt.Fprintf(text, "\n-- group %s is shown where %s", g, f.Reveals(g, &bound))
 	}

@@ -27,21 +27,13 @@ type PastViewers struct {
 	Bundle  string
 }
 
-// PastSees says what a subject could see at a moment, entity by entity or of
+// PastSees says what a subject, or the receiver "contract:<id>", could see at a moment, entity by entity or of
 // one alone: by the records, the facts and the bundle of then, as they were
 // recorded then. It is logged before it is answered.
 func (d *Door) PastSees(ctx context.Context, c crm.Caller, subject crm.SubjectID, entity string, at time.Time, ids int) ([]PastSight, string, error) {
 	a, err := d.permit(ctx, c, auditPast)
 	if err != nil {
 		return nil, "", err
-	}
-	defs := d.store.Definitions()
-	if entity != "" {
-		def, err := d.definition(entity)
-		if err != nil {
-			return nil, "", err
-		}
-		defs = []crm.Definition{def}
 	}
 	moment, err := d.moment(ctx, at)
 	if err != nil {
@@ -52,28 +44,25 @@ func (d *Door) PastSees(ctx context.Context, c crm.Caller, subject crm.SubjectID
 	if err := d.store.LogDecisions(ctx, []store.Decision{decision}); err != nil {
 		return nil, "", err
 	}
-	s, known, err := d.store.SubjectAt(ctx, subject, &moment)
+	q, err := d.enquire(ctx, subject, crm.ActionRead, entity, &moment)
 	if err != nil {
 		return nil, "", err
 	}
-	if !known {
-		return nil, "", crm.FieldErrorf("subject", "this instance did not know a subject %q then", subject)
-	}
-	engine, err := d.pastEngine(ctx, s)
+	engine, err := d.pastEngine(ctx, q.Subject)
 	if err != nil {
 		return nil, "", err
 	}
 	var sights []PastSight
-	for _, def := range defs {
-		f, err := engine.Filter(ctx, s, crm.ActionRead, def.Entity, def.Groups())
+	for _, def := range q.defs {
+		f, err := engine.Filter(ctx, q.Subject, q.action, def.Entity, def.Groups())
 		if err != nil {
 			return nil, "", err
 		}
-		grounds, err := engine.ByGround(ctx, s, crm.ActionRead, def.Entity)
+		grounds, err := engine.ByGround(ctx, q.Subject, q.action, def.Entity)
 		if err != nil {
 			return nil, "", err
 		}
-		seen, err := d.store.PastBreakdown(ctx, def.Entity, f, grounds, moment, min(max(ids, 0), maxLimit))
+		seen, err := d.store.PastBreakdown(ctx, def.Entity, q.home, f, grounds, moment, min(max(ids, 0), maxLimit))
 		if err != nil {
 			return nil, "", err
 		}

@@ -13,11 +13,12 @@ func policyWays() map[string]way {
 			return []probe{rpc(factService+"Reorganise", factEdit(s.subject)).general(), rpc(factService+"Reorganise", apply).general()}
 		}},
 		factService + "Forecast": calls(rpc(factService+"Forecast", object{}), rpc(factService+"Forecast", object{"days": 900})),
-		policyService + "Explain": {false, func(_ *leakWorld, _ *scenario, a *aim) []probe {
+		policyService + "Explain": {false, func(l *leakWorld, _ *scenario, a *aim) []probe {
 			ask := func(action, subject string) probe {
 				return rpc(policyService+"Explain", object{"entity": a.entity, "id": a.id, "action": action, "subject": subject})
 			}
-			return []probe{ask("", ""), ask("update", ""), ask("publish", ""), ask("fly", ""), ask("read", string(maker)), ask("", "who@amer")}
+			byKey := rpc(policyService+"Explain", object{"entity": a.entity, "id": l.defs[a.entity].Key + ":" + a.key})
+			return []probe{byKey, ask("", ""), ask("update", ""), ask("publish", ""), ask("fly", ""), ask("read", string(maker)), ask("", "who@amer")}
 		}},
 		policyService + "ExplainRecord": {false, func(l *leakWorld, _ *scenario, a *aim) []probe {
 			key := l.defs[a.entity].Key
@@ -43,8 +44,9 @@ func policyWays() map[string]way {
 				judge("share", "d:no-such", "r"), judge("share", "x", "r"), judge("share", "d:nobody", ""), judge("share", "d:nobody", "r", "no-such"), judge("share", "d:nobody", "r", "personal"),
 			}
 		}},
-		policyService + "ListGrants": {false, func(_ *leakWorld, _ *scenario, a *aim) []probe {
-			return []probe{rpc(policyService+"ListGrants", object{"entity": a.entity, "record": a.id}), rpc(policyService+"ListGrants", object{"entity": "lead", "record": a.id})}
+		policyService + "ListGrants": {false, func(l *leakWorld, _ *scenario, a *aim) []probe {
+			byKey := rpc(policyService+"ListGrants", object{"entity": a.entity, "record": l.defs[a.entity].Key + ":" + a.key})
+			return []probe{byKey, rpc(policyService+"ListGrants", object{"entity": a.entity, "record": a.id}), rpc(policyService+"ListGrants", object{"entity": "lead", "record": a.id})}
 		}},
 		policyService + "EndGrant": {false, func(_ *leakWorld, _ *scenario, a *aim) []probe {
 			return []probe{rpc(policyService+"EndGrant", object{"id": a.grant, "reason": "r"})}

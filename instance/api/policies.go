@@ -15,9 +15,9 @@ import (
 type policies struct{ *server }
 
 func (s policies) Explain(ctx context.Context, req *policyv1.ExplainRequest) (*policyv1.ExplainResponse, error) {
-	id, err := crm.ParseRecordID(req.Id)
+	id, err := s.Door.RecordNamed(ctx, callerOf(ctx), req.Entity, req.Id, "explain.any")
 	if err != nil {
-		return nil, absent()
+		return nil, err
 	}
 	e, err := s.explained(ctx, req.Entity, id, crm.Action(req.Action), crm.SubjectID(req.Subject))
 	if err != nil {
@@ -116,9 +116,9 @@ func (s policies) grants(ctx context.Context, req *policyv1.ListGrantsRequest) (
 	if req.Suspended && req.Record == "" {
 		return s.Door.SuspendedGrants(ctx, callerOf(ctx))
 	}
-	record, err := crm.ParseRecordID(req.Record)
+	record, err := s.Door.RecordNamed(ctx, callerOf(ctx), req.Entity, req.Record, "agreement.read")
 	if err != nil {
-		return nil, absent()
+		return nil, err
 	}
 	list, err := s.Door.ListGrants(ctx, callerOf(ctx), req.Entity, record)
 	if req.Suspended {

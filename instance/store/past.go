@@ -33,21 +33,26 @@ type PastBreakdown struct {
 
 // PastBreakdown counts the records of an entity that f showed at a moment, and
 // those that each ground alone opened, and lists the first ids.
-func (s *Store) PastBreakdown(ctx context.Context, entity string, f policy.Filter, grounds []policy.GroundFilter, at policy.Moment, ids int) (PastBreakdown, error) {
+func (s *Store) PastBreakdown(ctx context.Context, entity, home string, f policy.Filter, grounds []policy.GroundFilter, at policy.Moment, ids int) (PastBreakdown, error) {
 	b := PastBreakdown{Breakdown: newBreakdown(), Grounds: map[string]int64{}}
 	t, err := s.table(entity)
 	if err != nil {
 		return b, err
 	}
 	args := policy.NewArgs(&at).ForMany()
-	opened, counted := "", ""
+	opened, counted, where := "", "", ""
 	counts := make([]int64, len(grounds))
 	for i, g := range grounds {
 		n := strconv.Itoa(i)
 		opened += ", (" + g.Filter.Where(args) + ") is true as g" + n
 		counted += ", count(*) filter (where g" + n + ")"
 	}
-	sql := "with seen as materialized (select r.id, r.territory, r.segment" + opened + " from " + t.asOf(args, at, nil) + " where (" + f.Where(args) + "))" +
+	if shows := f.Where(args); home != "" {
+		where = "r.home = " + args.Add(home, "text") + " and (" + shows + ")"
+	} else {
+		where = shows
+	}
+	sql := "with seen as materialized (select r.id, r.territory, r.segment" + opened + " from " + t.asOf(args, at, nil) + " where (" + where + "))" +
 		" select " + byPlaceColumns + ", case when grouping(r.territory, r.segment) = 3 then array(select id::text from seen order by id limit " + strconv.Itoa(ids) + ") end" +
 		counted + " from seen r " + byPlaceGroups
 	rows, err := s.door(s.pool, filtered).Query(ctx, sql, args.Values()...)
