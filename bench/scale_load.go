@@ -113,6 +113,9 @@ func loadScale(ctx context.Context, n *node, o organisation, rows int) (time.Dur
 	if err != nil {
 		return 0, err
 	}
+	if _, err := n.pool.Exec(ctx, colleaguesSQL, trees.World, trees.AllSegments); err != nil {
+		return 0, err
+	}
 	for _, t := range []struct {
 		table, sql string
 		args       []any
@@ -158,6 +161,15 @@ func bulk(ctx context.Context, n *node, table, insert string, args ...any) error
 		return err
 	})
 }
+
+// colleaguesSQL makes the five thousand who own accounts and give judgements,
+// all over the world.
+const colleaguesSQL = `
+with who as (
+	insert into fact.subject (id, kind, roles, clearance, valid_from, valid_to)
+	select 'colleague' || g || '@scale', 'person', '{rep}', 9, now() - interval '1 year', 'infinity' from generate_series(0, 4999) g returning id)
+insert into fact.assignment (subject, tree, node, valid_from, valid_to)
+select id, tree, node, now() - interval '1 year', 'infinity' from who cross join (values ('territory', $1::text), ('segment', $2::text)) a (tree, node)`
 
 // accountsSQL makes $1 accounts. Some territories have many, most have few. The
 // first half came in one migration, country by country; the others one by one,

@@ -17,7 +17,8 @@ type Filter struct {
 	stamp   int64
 	opens   expr // must hold; nil in the zero value
 	closes  expr // and must not
-	lasting expr // the part of closes that neither a fact nor a denial makes
+	lasting expr // the part of closes that neither a fact nor a denial makes,
+	passing expr // and the part that they make: they end
 	reveals map[string]expr
 	masks   map[string]expr // nil but for reading by people and services
 }
@@ -91,9 +92,23 @@ func (f Filter) Branches(a *Args) (include []string, unclosed string) {
 // all end.
 func (f Filter) Lasting() Filter {
 	if f.opens != nil && f.lasting != nil {
-		f.closes = f.lasting
+		f.closes, f.passing = f.lasting, constant(false)
 	}
 	return f
+}
+
+// Behind are the rows that Lasting shows and the filter does not, as conditions
+// of which one holds: each looks for one kind of wall, withholding or denial.
+func (f Filter) Behind(a *Args) (conditions []string) {
+	if f.opens == nil || f.passing == nil {
+		return nil
+	}
+	for _, x := range alternatives(f.passing) {
+		if behind := and(x, f.opens, not(f.lasting)); behind != constant(false) {
+			conditions = append(conditions, behind.sql(a))
+		}
+	}
+	return conditions
 }
 
 // Branch is the filter on the rows that alternative i of Branches reaches: what
@@ -178,7 +193,7 @@ func (q *asked) bounded(ctx context.Context, groups []string) (f Filter, err err
 
 func (q *asked) filter(ctx context.Context, groups []string) (f Filter, err error) {
 	var openings []opening
-	var opens, closes, lasting []expr
+	var opens, lasting, passing []expr
 	for _, g := range q.engine.grounds {
 		for _, fact := range q.facts(g) {
 			cond, err := q.residual(ctx, g, g.says, fact, "")
@@ -191,16 +206,18 @@ func (q *asked) filter(ctx context.Context, groups []string) (f Filter, err erro
 			case g.opens:
 				openings, opens = append(openings, opening{g, fact, cond, over}), append(opens, over)
 			default:
-				closes = append(closes, over)
 				if g.facts == nil && !g.areas {
 					lasting = append(lasting, over)
+				} else {
+					passing = append(passing, over)
 				}
 			}
 		}
 	}
-	closes = append(closes, q.anyhow()...)
+	passing = append(passing, denied(q.who.Denials, q.pool)...)
 	lasting = append(lasting, beyond(q.who, q.pool)...)
-	f = Filter{digest: q.engine.Digest(), stamp: q.who.Stamp, opens: or(opens...), closes: or(closes...), lasting: or(lasting...), reveals: map[string]expr{}, masks: map[string]expr{}}
+	f = Filter{digest: q.engine.Digest(), stamp: q.who.Stamp, opens: or(opens...), closes: or(slices.Concat(passing, lasting)...), lasting: or(lasting...), passing: or(passing...),
+		reveals: map[string]expr{}, masks: map[string]expr{}}
 	for _, group := range groups {
 		if !q.grants(group) { // I16: whatever the rules show
 			f.reveals[group] = constant(false)

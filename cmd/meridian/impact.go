@@ -124,7 +124,7 @@ func stepsTo(w io.Writer) func(*policyv1.Progress) {
 
 func gained(p *policyv1.PersonaImpact) (n int64) {
 	for _, e := range p.GetEntities() {
-		n += max(e.GetGained(), e.GetOpened())
+		n += e.GetGained() + e.GetLater()
 	}
 	return n
 }
@@ -145,8 +145,8 @@ func (p policyImpactCmd) print(w io.Writer, r *policyv1.ImpactReport) {
 	for _, x := range r.GetPersonas() {
 		for _, e := range x.GetEntities() {
 			of, once := e.GetGained(), ""
-			if e.GetOpened() > of {
-				of, once = e.GetOpened(), ", once the denials, walls and withholdings of today have ended"
+			if e.GetLater() > 0 {
+				of, once = of+e.GetLater(), ", once the denials, walls and withholdings of today have ended"
 			}
 			if newly := part(of, e); newly >= loud {
 				what := fmt.Sprintf("%.0f %% of all %s records", newly*100, e.GetEntity())
@@ -204,8 +204,8 @@ func (p policyImpactCmd) persona(w io.Writer, x *policyv1.PersonaImpact) {
 	for _, e := range x.GetEntities() {
 		fmt.Fprintf(w, "    %-12s +%-8d %s\n", e.GetEntity(), e.GetGained(), bar(part(e.GetGained(), e)))
 		fmt.Fprintf(w, "    %-12s -%-8d %s\n", "", e.GetLost(), bar(part(e.GetLost(), e)))
-		if e.GetOpened() > e.GetGained() {
-			fmt.Fprintf(w, "    %-12s opened by the rules: %d; what is not gained yet is closed by denials, walls or withholdings, which end\n", "", e.GetOpened())
+		if e.GetLater() > 0 {
+			fmt.Fprintf(w, "    %-12s +%d more once the denials, walls and withholdings of today have ended\n", "", e.GetLater())
 		}
 		for _, g := range e.GetGroups() {
 			fmt.Fprintf(w, "    %-12s group %s: shown on %d more, masked on %d, hidden on %d\n", "", g.GetGroup(), g.GetGained(), g.GetMasked(), g.GetLost())

@@ -54,7 +54,7 @@ type EntityImpact struct {
 	Entity  string
 	Records int64 // that there are
 	store.Difference
-	Opened      int64 // what the rules newly open, were it not for denials, walls and withholdings of today
+	Later       int64 // what the rules newly open and denials, walls or withholdings of today close: they end
 	GiveBack    int64 // of a contract: what the destination holds and would lose
 	GiveBackIDs []crm.RecordID
 }
@@ -106,7 +106,7 @@ func (d *Door) Impact(ctx context.Context, c crm.Caller, r ImpactRequest, tell f
 	if err := d.store.LogDecisions(ctx, []store.Decision{decision}); err != nil {
 		return ImpactSummary{}, err
 	}
-	x := &comparison{d: d, before: from, after: candidate, inForce: a.engine.Digest(), action: r.Action, sizes: map[string]int64{}}
+	x := &comparison{d: d, before: from, after: candidate, inForce: a.engine.Digest(), action: r.Action, few: len(r.Subjects) > 0, sizes: map[string]int64{}}
 	sum := ImpactSummary{Before: from.Digest(), After: candidate.Digest(), Compared: int64(len(compared))}
 	for i, s := range compared {
 		step := ImpactStep{Done: int64(i), Total: sum.Compared, Current: string(s.id)}
@@ -128,7 +128,7 @@ func (d *Door) Impact(ctx context.Context, c crm.Caller, r ImpactRequest, tell f
 			return sum, err
 		}
 	}
-	sum.Suspended, sum.Resumed = sharesImpact(x.ahead.suspended()), sharesImpact(x.ahead.resumed())
+	sum.Suspended, sum.Resumed = sharesImpact(x.suspended), sharesImpact(x.resumed)
 	if sum.Warnings, err = x.warnings(ctx, sum.Differing); err != nil {
 		return sum, err
 	}
@@ -153,7 +153,7 @@ func (e EntityImpact) Share() float64 {
 	if e.Records == 0 {
 		return 0
 	}
-	return float64(max(e.Gained, e.Opened)) / float64(e.Records)
+	return float64(e.Gained+e.Later) / float64(e.Records)
 }
 
 // recordActions are what people and services do to records.
@@ -197,7 +197,10 @@ type comparison struct {
 	action        crm.Action
 	cases         []policy.LimitCase // asked about limits; nil until the first is
 	sizes         map[string]int64
+	few           bool // only named subjects are compared
 	ahead         prospects
+
+	suspended, resumed []crm.Grant // what would become of shares, as far as it was looked at
 }
 
 // persona compares for one subject, and again when facts moved meanwhile; nil
@@ -273,7 +276,7 @@ func (x *comparison) of(ctx context.Context, s compare, subject crm.Subject) (*P
 				return nil, err
 			}
 			differ := after.refused != ""
-			ahead, err := x.look(ctx, subject.Stamp)
+			ahead, err := x.look(ctx, subject)
 			if err != nil {
 				return nil, err
 			}
@@ -289,7 +292,7 @@ func (x *comparison) of(ctx context.Context, s compare, subject crm.Subject) (*P
 		}
 	}
 	slices.SortStableFunc(p.Entities, func(a, b EntityImpact) int { // what becomes visible first
-		return cmp.Compare(min(max(b.Gained, b.Opened), 1), min(max(a.Gained, a.Opened), 1))
+		return cmp.Compare(min(b.Gained+b.Later, 1), min(a.Gained+a.Later, 1))
 	})
 	return p, nil
 }
@@ -324,7 +327,7 @@ func (x *comparison) views(ctx context.Context, s compare, subject crm.Subject, 
 	if err != nil {
 		return before, after, is.refused, err
 	}
-	ahead, err := x.look(ctx, subject.Stamp)
+	ahead, err := x.look(ctx, subject)
 	before.Flips, after.Flips = ahead.before.flips, ahead.after.flips
 	return before, after, is.refused, err
 }
@@ -345,13 +348,13 @@ func (x *comparison) entity(ctx context.Context, p *PersonaImpact, s compare, su
 	if e.Difference, err = x.d.store.Diff(ctx, def.Entity, before, after); err != nil {
 		return err
 	}
-	if e.Opened, err = x.opened(ctx, def.Entity, before, after); err != nil {
+	if e.Later, err = x.d.store.CountBehind(ctx, def.Entity, before, after); err != nil {
 		return err
 	}
 	if e.Stamp != subject.Stamp {
 		return errMoved
 	}
-	if e.Empty() && e.Opened == 0 {
+	if e.Empty() && e.Later == 0 {
 		return nil
 	}
 	if e.Records, err = x.size(ctx, def.Entity); err != nil {
@@ -364,17 +367,6 @@ func (x *comparison) entity(ctx context.Context, p *PersonaImpact, s compare, su
 	}
 	p.Entities = append(p.Entities, e)
 	return nil
-}
-
-// opened counts what the rules of the candidate newly open, whether or not a
-// denial, a wall or a withholding of today closes it: those end.
-func (x *comparison) opened(ctx context.Context, entity string, before, after store.View) (int64, error) {
-	before.Filter, after.Filter = before.Filter.Lasting(), after.Filter.Lasting()
-	if before.Filter.Same(after.Filter) {
-		return 0, nil
-	}
-	diff, err := x.d.store.Diff(ctx, entity, before, after)
-	return diff.Gained, err
 }
 
 func (x *comparison) size(ctx context.Context, entity string) (int64, error) {

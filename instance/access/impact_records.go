@@ -54,7 +54,7 @@ func (d *Door) ImpactRecords(ctx context.Context, c crm.Caller, r ImpactRecordsR
 	if err := d.store.LogDecisions(ctx, []store.Decision{decision}); err != nil {
 		return err
 	}
-	x := &comparison{d: d, before: a.engine, after: candidate, action: r.Action}
+	x := &comparison{d: d, before: a.engine, after: candidate, action: r.Action, few: true}
 	return x.records(ctx, compared[0], def, tell)
 }
 

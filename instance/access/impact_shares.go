@@ -27,7 +27,8 @@ const (
 // prospects are what the keeper would make of the shares under either bundle,
 // as of one access stamp. Under the one in force it has done so already.
 type prospects struct {
-	stamp         int64 // 0 for none
+	stamp         int64         // 0 for none
+	with          crm.SubjectID // whose shares these are; "" for everybody's
 	before, after outlook
 }
 
@@ -41,27 +42,42 @@ func (p prospects) resumed() []crm.Grant {
 	return slices.Concat(without(p.after.resumed, p.before.resumed), without(p.before.suspended, p.after.suspended))
 }
 
-// look finds what would become of the shares, unless that is known.
-func (x *comparison) look(ctx context.Context, stamp int64) (prospects, error) {
-	if x.ahead.stamp == stamp {
+// look finds what would become of the shares, unless that is known: of all, or
+// where a few subjects are compared of those that the subject is shared with.
+func (x *comparison) look(ctx context.Context, subject crm.Subject) (prospects, error) {
+	p := prospects{stamp: subject.Stamp}
+	of := (*outlooker).everything
+	if x.few {
+		p.with = subject.ID
+		of = func(o *outlooker, ctx context.Context) (outlook, error) { return o.with(ctx, subject) }
+	}
+	if x.ahead.stamp == p.stamp && x.ahead.with == p.with {
 		return x.ahead, nil
 	}
-	p := prospects{stamp: stamp}
-	o := x.d.outlooker(x.after, stamp)
+	o := x.d.outlooker(x.after, p.stamp)
 	inForce, err := x.d.digest(ctx)
 	if err != nil {
 		return p, err
 	}
 	if inForce == x.before.Digest() {
 		o.settled = x.before
-	} else if p.before, err = x.d.outlooker(x.before, stamp).everything(ctx); err != nil {
+	} else if p.before, err = of(x.d.outlooker(x.before, p.stamp), ctx); err != nil {
 		return p, err
 	}
-	if p.after, err = o.everything(ctx); err != nil {
+	if p.after, err = of(o, ctx); err != nil {
 		return p, err
 	}
 	x.ahead = p
+	if !x.few {
+		x.suspended, x.resumed = nil, nil // of another stamp, if any
+	}
+	x.suspended, x.resumed = joined(x.suspended, p.suspended()), joined(x.resumed, p.resumed())
 	return p, nil
+}
+
+// joined are the shares of both, each once.
+func joined(shares, more []crm.Grant) []crm.Grant {
+	return slices.Concat(shares, without(more, shares))
 }
 
 // sharesImpact counts shares by giver, receiver and entity.

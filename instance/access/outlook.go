@@ -65,6 +65,25 @@ func (o *outlooker) everything(ctx context.Context) (outlook, error) {
 	return o.of(ctx, held, waiting, now)
 }
 
+// with is the outlook for what one subject is shared with. Whether a share holds
+// depends on the sight that its giver has of that record, and so on what is
+// shared of the record and of its account alone.
+func (o *outlooker) with(ctx context.Context, subject crm.Subject) (outlook, error) {
+	ids, err := o.d.store.SharedWith(ctx, subject.Keys)
+	if err != nil || len(ids) == 0 {
+		return outlook{}, err
+	}
+	held, err := o.d.store.SharesAbout(ctx, ids)
+	if err != nil {
+		return outlook{}, err
+	}
+	waiting, now, err := o.d.store.WaitingShares(ctx, ids)
+	if err != nil {
+		return outlook{}, err
+	}
+	return o.of(ctx, held, waiting, now)
+}
+
 // of is the outlook for shares that hold and for those that wait for review.
 //
 // A suspended share resumes if its giver could give it now, and either it was
@@ -89,7 +108,7 @@ func (o *outlooker) of(ctx context.Context, held []crm.Grant, waiting []store.Wa
 		if err != nil {
 			return outlook{}, err
 		}
-		forgotten, err := o.forgotten(ctx, out.resumed, under)
+		forgotten, err := o.forgotten(ctx, held, out.resumed, under)
 		if err != nil || len(forgotten) == 0 {
 			return out, err
 		}
@@ -198,7 +217,7 @@ func (o *outlooker) load(ctx context.Context, giver crm.SubjectID) (crm.Subject,
 
 // forgotten are, of shares that waited long, those that the bundle under which
 // they were suspended would let hold now.
-func (o *outlooker) forgotten(ctx context.Context, resumed []crm.Grant, under map[string]string) (forgotten []crm.Grant, err error) {
+func (o *outlooker) forgotten(ctx context.Context, held, resumed []crm.Grant, under map[string]string) (forgotten []crm.Grant, err error) {
 	bundles := map[string]bool{}
 	for _, g := range resumed {
 		if digest := under[g.ID]; digest != "" {
@@ -207,10 +226,6 @@ func (o *outlooker) forgotten(ctx context.Context, resumed []crm.Grant, under ma
 	}
 	if len(bundles) == 0 {
 		return nil, nil
-	}
-	held, err := o.d.held(ctx)
-	if err != nil {
-		return nil, err
 	}
 	for digest := range bundles {
 		hold := resumed // of which the bundle is gone an officer decides

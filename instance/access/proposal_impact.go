@@ -71,14 +71,6 @@ func (d *Door) impacted(ctx context.Context, b *policy.Bundle, r *Report) error 
 	return nil
 }
 
-// later counts what the rules newly open and something of today closes.
-func (e EntityImpact) later() int64 {
-	if e.Opened <= e.Gained {
-		return 0
-	}
-	return e.Opened
-}
-
 // line is what changes of records for one subject, in a line without values or
 // ids; "" if nothing does.
 func (p PersonaImpact) line() string {
@@ -88,7 +80,7 @@ func (p PersonaImpact) line() string {
 		for _, n := range []struct {
 			of   int64
 			what string
-		}{{e.Gained, "gains"}, {e.later(), "gains once what closes them today has ended"}, {e.Lost, "loses"}, {e.GiveBack, "gives back"}} {
+		}{{e.Gained, "gains"}, {e.Later, "gains, once the denials, walls and withholdings of today have ended,"}, {e.Lost, "loses"}, {e.GiveBack, "gives back"}} {
 			if n.of > 0 {
 				said = append(said, fmt.Sprintf("%s %d", n.what, n.of))
 			}

@@ -304,6 +304,12 @@ func (w *world) foretells(b *policy.Bundle, accounts []crm.RecordID) (suspended,
 	w.t.Helper()
 	was, waited := w.everybodySees(accounts), suspendedOf(w.waiting())
 	personas, sum := w.impact(b.Modules())
+	for _, s := range w.facts.Subjects { // asked about alone, a subject is told the same
+		alone, _ := w.impact(b.Modules(), s.ID)
+		if diff := gocmp.Diff(personas[s.ID], alone[s.ID]); diff != "" {
+			w.t.Errorf("%s among all (-) and alone (+):\n%s", s.ID, diff)
+		}
+	}
 	w.put(b)
 	suspended, resumed = w.kept()
 	is, waits := w.everybodySees(accounts), suspendedOf(w.waiting())

@@ -30,7 +30,7 @@ func protoPersona(p access.PersonaImpact) *policyv1.PersonaImpact {
 	}
 	for _, e := range p.Entities {
 		x := &policyv1.EntityImpact{
-			Entity: e.Entity, Records: e.Records, Gained: e.Gained, Lost: e.Lost, Changed: e.Changed, Opened: e.Opened,
+			Entity: e.Entity, Records: e.Records, Gained: e.Gained, Lost: e.Lost, Changed: e.Changed, Later: e.Later,
 			Territories: protoPlaces(e.Territories), Segments: protoPlaces(e.Segments),
 			GainedIds: idTexts(e.Sample.Gained), LostIds: idTexts(e.Sample.Lost), ChangedIds: idTexts(e.Sample.Changed),
 			GiveBack: e.GiveBack, GiveBackIds: idTexts(e.GiveBackIDs),

@@ -16,7 +16,7 @@ import (
 // rows of records: for instance/access alone.
 var byTheDoor = []string{
 	"List", "Get", "Count", "Aggregate", "History", "VisibleIDs", "Load", "FindByKey", "Versions", "Breakdown", "Write", "Import",
-	"Idempotent", "SaveIdempotent", "ShowBI", "Diff", "Differ", "EachDiffering", "GiveBack", "Size", "PastBreakdown", "PastByKey", "PastVersion", "PastShown",
+	"Idempotent", "SaveIdempotent", "ShowBI", "Diff", "Differ", "EachDiffering", "CountBehind", "GiveBack", "Size", "PastBreakdown", "PastByKey", "PastVersion", "PastShown",
 	"PastImages", "PastDiff", "DiffRead",
 }
 
@@ -29,7 +29,7 @@ var besideTheDoor = strings.Fields(`
 	LockPolicy Activate NotAfter Adopt FactsAbout FactsAboutAt FactsAboutMany PastTurns SubjectIDsAt ContractsAt FirstActivation Attribute Edit Facts FactHistory Overridden Expiries Boundaries
 	Agreements AddAgreement EndAgreement Grants Grant AddGrant EndGrant Evidence OfficerKeys OfficerKey AddOfficerKey RevokeOfficerKey AddProposal
 	AddSignature Proposals ProposalsNamed Sample TrustKeys AddDenial EndDenial Denials Shadow StartShadow StopShadow
-	AddShadowDifferences ShadowDifferences Pulse Givers SharesBy SharesAbout SuspendedGrants SuspendGrant WaitingShares ResumeGrant
+	AddShadowDifferences ShadowDifferences Pulse Givers SharesBy SharesAbout SharedWith SuspendedGrants SuspendGrant WaitingShares ResumeGrant
 	ReinstateGrant Regiven Subject SubjectAt SubjectIDs Receiver ReceiverAt Contracts Contract Placed HasDepartment SubjectRoles DepartmentRoles
 	EnqueueBoundaries ForgetKeys Changes Head TrimOutbox OfAccount Moment EgressHoldings LockStream StoreEnvelopes Unsent Sent Lazy FailStream
 	Receipt Acknowledge Unacknowledged UnacknowledgedRetraction UnparkBefore

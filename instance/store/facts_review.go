@@ -54,6 +54,27 @@ func (s *Store) sharesAbout(ctx context.Context, columns, which string, ids []cr
 	return s.door(s.pool, idsToJudge).Query(ctx, strings.Join(selects, " union ")+" order by 1", append([]any{idTexts(ids)}, args...)...)
 }
 
+// SharedWith lists the records, and their accounts, that shares with one of the
+// keys are about, whether they hold, are to come or are suspended.
+func (s *Store) SharedWith(ctx context.Context, keys []string) ([]crm.RecordID, error) {
+	const shared = `select g.record as id from fact."grant" g where g.recorded_to = 'infinity' and g.kind = 'share' and not g.ended
+		and g.valid_to > statement_timestamp() and g.key = any($1::text[])`
+	selects := []string{shared}
+	for _, def := range s.Definitions() {
+		t, err := s.table(def.Entity)
+		if err != nil {
+			return nil, err
+		}
+		selects = append(selects, `select r.account from `+t.live+` r where r.id in (`+shared+` and g.entity = `+literal(def.Entity)+`)`)
+	}
+	rows, err := s.door(s.pool, idsToJudge).Query(ctx, `select id::text from (`+strings.Join(selects, " union ")+`) s order by 1`, keys)
+	if err != nil {
+		return nil, pgErr(err, "list what is shared")
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[crm.RecordID])
+	return ids, pgErr(err, "list what is shared")
+}
+
 // WaitingShare is a share that the keeper suspended and no officer has reviewed.
 type WaitingShare struct {
 	crm.Grant

@@ -129,12 +129,10 @@ func (s *Store) Differ(ctx context.Context, entity string, before, after View) (
 		return false, nil
 	}
 	sql := "select exists (" + d.rows(d.scan(apart)) + ")"
-	rows, err := s.door(s.pool, filtered).Query(ctx, sql, d.args.Values()...)
-	if err != nil {
-		return false, pgErr(err, "compare two views of %s", entity)
-	}
-	differ, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[bool])
-	return differ, pgErr(err, "compare two views of %s", entity)
+	batch := &pgx.Batch{}
+	batch.Queue(custom)
+	batch.Queue(sql, d.args.Values()...).QueryRow(func(row pgx.Row) error { return row.Scan(&differ) })
+	return differ, pgErr(s.door(s.pool, filtered).SendBatch(ctx, batch).Close(), "compare two views of %s", entity)
 }
 
 // differing is the statement of a Diff.

@@ -786,10 +786,9 @@ type EntityImpact struct {
 	// Of a contract: what the destination holds and would have to give back.
 	GiveBack    int64    `protobuf:"varint,12,opt,name=give_back,json=giveBack,proto3" json:"give_back,omitempty"`
 	GiveBackIds []string `protobuf:"bytes,13,rep,name=give_back_ids,json=giveBackIds,proto3" json:"give_back_ids,omitempty"`
-	// Records that the rules newly open, were it not for denials, walls and
-	// withholdings of today. Those end: where this is more than gained, the rest
-	// follows without another change of policy.
-	Opened        int64 `protobuf:"varint,14,opt,name=opened,proto3" json:"opened,omitempty"`
+	// Records that the rules newly open and that denials, walls or withholdings
+	// of today close. Those end, and no other change of policy is needed then.
+	Later         int64 `protobuf:"varint,14,opt,name=later,proto3" json:"later,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -915,9 +914,9 @@ func (x *EntityImpact) GetGiveBackIds() []string {
 	return nil
 }
 
-func (x *EntityImpact) GetOpened() int64 {
+func (x *EntityImpact) GetLater() int64 {
 	if x != nil {
-		return x.Opened
+		return x.Later
 	}
 	return 0
 }
@@ -2528,7 +2527,7 @@ const file_meridian_policy_v1_impact_proto_rawDesc = "" +
 	"\x05limit\x18\x01 \x01(\tR\x05limit\x12\x16\n" +
 	"\x06before\x18\x02 \x01(\tR\x06before\x12\x14\n" +
 	"\x05after\x18\x03 \x01(\tR\x05after\x12\x16\n" +
-	"\x06looser\x18\x04 \x01(\bR\x06looser\"\xf3\x03\n" +
+	"\x06looser\x18\x04 \x01(\bR\x06looser\"\xf1\x03\n" +
 	"\fEntityImpact\x12\x16\n" +
 	"\x06entity\x18\x01 \x01(\tR\x06entity\x12\x18\n" +
 	"\arecords\x18\x02 \x01(\x03R\arecords\x12\x16\n" +
@@ -2545,8 +2544,8 @@ const file_meridian_policy_v1_impact_proto_rawDesc = "" +
 	"\vchanged_ids\x18\v \x03(\tR\n" +
 	"changedIds\x12\x1b\n" +
 	"\tgive_back\x18\f \x01(\x03R\bgiveBack\x12\"\n" +
-	"\rgive_back_ids\x18\r \x03(\tR\vgiveBackIds\x12\x16\n" +
-	"\x06opened\x18\x0e \x01(\x03R\x06opened\"g\n" +
+	"\rgive_back_ids\x18\r \x03(\tR\vgiveBackIds\x12\x14\n" +
+	"\x05later\x18\x0e \x01(\x03R\x05later\"g\n" +
 	"\vGroupImpact\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x16\n" +
 	"\x06gained\x18\x02 \x01(\x03R\x06gained\x12\x12\n" +
