@@ -9,25 +9,28 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
-// rolesAtMost bounds the words that are tried as roles.
-const rolesAtMost = 40
+// wordsAtMost bounds the words that are tried.
+const wordsAtMost = 40
 
-// StandIns are subjects that nobody is, for whom a change of policy is looked
-// at too: the personas of both bundles, and for every word of the rules that
-// change somebody who has it as their only role. They have no assignments but
-// what a persona names, and no fact of today opens or closes anything to them
-// by name: what a change opens to a role that nobody has yet, or to people who
-// are shut out for an hour, it opens to them. Words that were not tried because
-// there are too many come back as untried.
-func StandIns(from, to *Bundle) (subjects []crm.Subject, untried []string) {
-	add := func(id string, s crm.Subject) {
-		s.ID = crm.SubjectID(id)
+// StandIn is a subject that nobody is.
+type StandIn struct {
+	Name    crm.SubjectID
+	Subject crm.Subject
+}
+
+// StandIns are those for whom a change of policy is looked at beside who is
+// there: the personas of both bundles, and for every word of the rules that
+// change somebody who has it as name, role and department, and a person and a
+// service who have them all. They have no other assignments, and no fact of
+// today is about them: what a change opens to a role that nobody has yet, or to
+// people who are shut out for an hour, it opens to them. Words that were not
+// tried one by one because there are too many come back as untried.
+func StandIns(from, to *Bundle) (all []StandIn, untried []string) {
+	add := func(name string, s crm.Subject) {
 		if s.Kind == crm.KindInstance && s.To.IsZero() {
 			s.To = crm.Forever
 		}
-		if !slices.ContainsFunc(subjects, func(o crm.Subject) bool { return alike(o, s) }) {
-			subjects = append(subjects, s)
-		}
+		all = append(all, StandIn{crm.SubjectID(name), s})
 	}
 	for _, p := range to.personas {
 		add("persona:"+p.Name, p.Subject)
@@ -38,13 +41,24 @@ func StandIns(from, to *Bundle) (subjects []crm.Subject, untried []string) {
 		}
 	}
 	words := changedWords(from, to)
-	if len(words) > rolesAtMost {
-		words, untried = words[:rolesAtMost], words[rolesAtMost:]
+	having := func(kind crm.SubjectKind, name string, words ...string) crm.Subject {
+		s := crm.Subject{ID: crm.SubjectID(name), Kind: kind, Instance: "here", Roles: words, Departments: words, Clearance: 9, Keys: []string{"s:" + name}}
+		for _, w := range words {
+			s.Keys = append(s.Keys, "d:"+w)
+		}
+		return s
+	}
+	if len(words) > 0 {
+		add("word:all of them", having(crm.KindPerson, "all words", words...))
+		add("word:all of them, a service", having(crm.KindService, "all words", words...))
+	}
+	if len(words) > wordsAtMost {
+		words, untried = words[:wordsAtMost], words[wordsAtMost:]
 	}
 	for _, w := range words {
-		add("role:"+w, crm.Subject{Kind: crm.KindPerson, Instance: "here", Roles: []string{w}, Clearance: 9})
+		add("word:"+w, having(crm.KindPerson, w, w))
 	}
-	return subjects, untried
+	return all, untried
 }
 
 // changedWords are the texts in rules that differ, those first that the bundle

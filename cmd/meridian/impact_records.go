@@ -13,7 +13,7 @@ import (
 type recordLine struct {
 	Subject string   `json:"subject"`
 	Entity  string   `json:"entity"`
-	Change  string   `json:"change"` // gained, lost, given back or changed
+	Change  string   `json:"change"` // gained, later, lost, given back or changed
 	ID      string   `json:"id"`
 	Shown   []string `json:"shown,omitempty"`
 	Hidden  []string `json:"hidden,omitempty"`
@@ -48,6 +48,8 @@ func (p policyImpactCmd) records(ctx context.Context, c *clients, candidate *pol
 func lineOf(subject, entity string, r *policyv1.RecordImpact) recordLine {
 	line := recordLine{Subject: subject, Entity: entity, Change: "changed", ID: r.GetId(), Shown: r.GetShown(), Hidden: r.GetHidden(), Masked: r.GetMasked()}
 	switch {
+	case r.GetLater():
+		line.Change = "later"
 	case r.GetGained():
 		line.Change = "gained"
 	case r.GetLost() && r.GetHeld():

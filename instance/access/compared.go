@@ -51,10 +51,10 @@ func (d *Door) compared(ctx context.Context, before, after *policy.Engine, only 
 	}
 	standIns, untried := policy.StandIns(before.Bundle(), after.Bundle())
 	for _, s := range standIns {
-		all = append(all, compare{id: s.ID, standIn: &s})
+		all = append(all, compare{id: s.Name, standIn: &s.Subject})
 	}
 	if len(untried) > 0 {
-		warnings = append(warnings, "the rules that change speak of more words than are tried as roles; not tried: "+strings.Join(untried, ", "))
+		warnings = append(warnings, "the rules that change speak of more words than are tried one by one; not tried alone: "+strings.Join(untried, ", "))
 	}
 	if len(only) == 0 {
 		return all, warnings, nil
@@ -63,7 +63,7 @@ func (d *Door) compared(ctx context.Context, before, after *policy.Engine, only 
 	for i, id := range only {
 		at := slices.IndexFunc(all, func(s compare) bool { return s.id == id })
 		if at < 0 {
-			return nil, nil, crm.FieldErrorf("subjects", "this instance knows no subject or contract out %q, and the bundles no persona or role of that name", id)
+			return nil, nil, crm.FieldErrorf("subjects", "this instance knows no subject or contract out %q, and the bundles no persona or word of that name", id)
 		}
 		named[i] = all[at]
 	}

@@ -206,24 +206,40 @@ type comparison struct {
 // persona compares for one subject, and again when facts moved meanwhile; nil
 // if nothing changes.
 func (x *comparison) persona(ctx context.Context, s compare) (*PersonaImpact, error) {
-	for range attempts {
-		subject, known, err := x.load(ctx, s)
-		if err != nil || !known {
-			return nil, err
+	for attempt := range attempts {
+		// Facts that move all the time are held for the last attempts: an officer
+		// is told what a policy does however busy people are.
+		hold := func() {}
+		if attempt >= attempts-2 {
+			var err error
+			if _, hold, err = x.d.store.HoldStamp(ctx, holdAtMost); err != nil {
+				return nil, err
+			}
 		}
-		if subject.Bundle != "" && subject.Bundle != cmp.Or(x.inForce, x.before.Digest()) {
-			return nil, crm.Errorf(crm.Conflict, "another bundle came into force while this one was compared; compare again")
-		}
-		p, err := x.of(ctx, s, subject)
+		p, err := x.once(ctx, s)
+		hold()
 		if errors.Is(err, errMoved) {
 			continue
 		}
-		if err != nil || len(p.Entities) == 0 && len(p.OtherActions) == 0 && p.Refused == "" && p.Empty() {
-			return nil, err
-		}
-		return p, nil
+		return p, err
 	}
 	return nil, &crm.Error{Kind: crm.Unavailable, Msg: "access facts are changing too fast for a comparison; try again", RetryAfter: time.Second}
+}
+
+// once compares for one subject under one access stamp; errMoved if it moved.
+func (x *comparison) once(ctx context.Context, s compare) (*PersonaImpact, error) {
+	subject, known, err := x.load(ctx, s)
+	if err != nil || !known {
+		return nil, err
+	}
+	if subject.Bundle != "" && subject.Bundle != cmp.Or(x.inForce, x.before.Digest()) {
+		return nil, crm.Errorf(crm.Conflict, "another bundle came into force while this one was compared; compare again")
+	}
+	p, err := x.of(ctx, s, subject)
+	if err != nil || len(p.Entities) == 0 && len(p.OtherActions) == 0 && p.Refused == "" && p.Empty() {
+		return nil, err
+	}
+	return p, nil
 }
 
 func (x *comparison) load(ctx context.Context, s compare) (crm.Subject, bool, error) {
@@ -268,7 +284,7 @@ func (x *comparison) of(ctx context.Context, s compare, subject crm.Subject) (*P
 			return nil, err
 		}
 		for _, action := range recordActions {
-			if s.standIn != nil || action == x.action || slices.Contains(p.OtherActions, action) {
+			if subject.Kind == crm.KindInstance || action == x.action || slices.Contains(p.OtherActions, action) {
 				continue
 			}
 			before, after, err := x.filters(ctx, subject, action, def.Entity, def.Groups())
@@ -284,6 +300,12 @@ func (x *comparison) of(ctx context.Context, s compare, subject crm.Subject) (*P
 			if !differ && (was.Flips != is.Flips || !before.Same(after.Filter)) {
 				if differ, err = x.d.store.Differ(ctx, def.Entity, was, is); err != nil {
 					return nil, err
+				}
+				if !differ {
+					later, err := x.d.store.CountBehind(ctx, def.Entity, was, is)
+					if differ = later > 0; err != nil {
+						return nil, err
+					}
 				}
 			}
 			if differ {

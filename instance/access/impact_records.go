@@ -83,12 +83,16 @@ func (x *comparison) records(ctx context.Context, s compare, def crm.Definition,
 		}
 		return tell(slices.Clone(together))
 	}
-	stamp, err := x.d.store.EachDiffering(ctx, def.Entity, contract, before, after, func(r store.Differing) error {
+	one := func(r store.Differing) error {
 		if together = append(together, r); len(together) < toldTogether {
 			return nil
 		}
 		return flush()
-	})
+	}
+	if err := x.d.store.EachBehind(ctx, def.Entity, before, after, one); err != nil {
+		return err
+	}
+	stamp, err := x.d.store.EachDiffering(ctx, def.Entity, contract, before, after, one)
 	if err != nil {
 		return err
 	}

@@ -26,6 +26,7 @@ func TestImpactRecordsAreThoseCounted(t *testing.T) {
 				var sum store.Shift
 				groups := map[string]store.GroupShift{}
 				seen := map[crm.RecordID]bool{}
+				later := int64(0)
 				err := w.door.ImpactRecords(t.Context(), w.called("officer.a@amer"), access.ImpactRecordsRequest{
 					Candidate: access.Candidate{Files: b.Modules()}, Subject: id, Entity: e.Entity,
 				}, func(records []store.Differing) error {
@@ -35,6 +36,9 @@ func TestImpactRecordsAreThoseCounted(t *testing.T) {
 						}
 						seen[r.ID] = true
 						switch {
+						case r.Later:
+							later++
+							continue
 						case r.Gained:
 							sum.Gained++
 						case r.Lost:
@@ -65,6 +69,9 @@ func TestImpactRecordsAreThoseCounted(t *testing.T) {
 				}
 				if diff := gocmp.Diff(e.Difference, store.Difference{Shift: sum, Groups: groups}, cmpopts.IgnoreFields(store.Difference{}, "Territories", "Segments", "Sample", "Stamp")); diff != "" {
 					t.Errorf("%s, %s: counted (-) and told (+):\n%s", name, id, diff)
+				}
+				if later != e.Later {
+					t.Errorf("%s: %d are counted later and %d told", name, e.Later, later)
 				}
 				for _, some := range [][]crm.RecordID{e.Sample.Gained, e.Sample.Lost, e.Sample.Changed} {
 					for _, id := range some {

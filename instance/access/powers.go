@@ -214,15 +214,18 @@ func (x *comparison) locked(ctx context.Context) (out []string, err error) {
 // is none for those compared, as they and the records are now.
 func (x *comparison) unfelt(differing int64) []string {
 	rules := policy.Reworded(x.before.Bundle(), x.after.Bundle())
-	if len(rules) == 0 || differing > 0 {
+	if len(rules) == 0 {
 		return nil
 	}
 	more := ""
 	if len(rules) > maxReworded {
 		rules, more = rules[:maxReworded], fmt.Sprintf(" and %d more", len(rules)-maxReworded)
 	}
-	return []string{"rules are worded otherwise (" + strings.Join(rules, ", ") + more + "), and no difference was found for those compared, " +
-		"as they, the records and the date are now"}
+	said := "rules are worded otherwise (" + strings.Join(rules, ", ") + more + ")"
+	if differing > 0 {
+		return []string{said + ": what they say to others than those named here, policy diff shows"}
+	}
+	return []string{said + ", and no difference was found for those compared, as they, the records and the date are now"}
 }
 
 const gainsPermissions = "!! GAINS THE PERMISSIONS"

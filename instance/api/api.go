@@ -42,6 +42,7 @@ type server struct {
 	Config
 	metrics *metrics
 	places  *places // for questions that take long
+	exports *places // for exports
 	mux     *http.ServeMux
 	paths   []string // the registry: every path that is mounted, see mount
 }
@@ -57,7 +58,7 @@ func New(c Config) http.Handler {
 
 // newServer mounts every path there is.
 func newServer(c Config) *server {
-	s := &server{Config: c, metrics: newMetrics(c.Registry), places: newPlaces(c.Conns), mux: http.NewServeMux()}
+	s := &server{Config: c, metrics: newMetrics(c.Registry), places: newPlaces(c.Conns, 4), exports: newPlaces(c.Conns, 8), mux: http.NewServeMux()}
 	s.mountRPC()
 	s.mountREST()
 	s.mountPages()

@@ -31,7 +31,7 @@ func (s *server) export(ctx context.Context, h http.Header, r access.ExportReque
 	defer cancel()
 	s.metrics.streams.Inc()
 	defer s.metrics.streams.Dec()
-	return s.seat(ctx, func() error {
+	return s.seat(ctx, s.exports, func() error {
 		return s.Door.Export(ctx, callerOf(ctx), r, func(records []crm.Record, next string) error {
 			if err := s.still(h); err != nil {
 				return err

@@ -11,8 +11,9 @@ import (
 )
 
 // heavy are the questions that look at everybody, at everything or at what was:
-// each keeps a connection to the database for long. Exports are of them, too,
-// whichever way they are asked for.
+// each keeps a connection to the database for long. Exports, whichever way they
+// are asked for, have places of their own: they are everybody's, and whoever
+// reads theirs slowly keeps no officer from asking.
 var heavy = []string{
 	policyv1connect.ImpactServiceImpactProcedure, policyv1connect.ImpactServiceImpactRecordsProcedure, policyv1connect.ImpactServiceReplayProcedure,
 	policyv1connect.ImpactServicePastSubjectProcedure, policyv1connect.ImpactServicePastRecordProcedure,
@@ -40,11 +41,11 @@ type places struct {
 	left  chan struct{} // closed when somebody leaves
 }
 
-func newPlaces(conns int) *places {
+func newPlaces(conns, part int) *places {
 	if conns <= 0 {
 		conns = heavyConns
 	}
-	all := max(1, conns/4)
+	all := max(1, conns/part)
 	return &places{all: all, each: max(1, all/2), of: map[crm.SubjectID]int{}, left: make(chan struct{})}
 }
 
@@ -99,12 +100,12 @@ func (s *server) seated(ctx context.Context, procedure string, call func() error
 	if !slices.Contains(heavy, procedure) {
 		return call()
 	}
-	return s.seat(ctx, call)
+	return s.seat(ctx, s.places, call)
 }
 
 // seat runs a heavy call in a place of its own.
-func (s *server) seat(ctx context.Context, call func() error) error {
-	leave, err := s.places.take(ctx, callerOf(ctx).Subject)
+func (s *server) seat(ctx context.Context, among *places, call func() error) error {
+	leave, err := among.take(ctx, callerOf(ctx).Subject)
 	if err != nil {
 		return err
 	}

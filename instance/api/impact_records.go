@@ -24,7 +24,7 @@ func (s impacts) ImpactRecords(ctx context.Context, req *policyv1.ImpactRecordsR
 		out := &policyv1.ImpactRecordsResponse{}
 		for _, x := range records {
 			out.Records = append(out.Records, &policyv1.RecordImpact{
-				Id: string(x.ID), Gained: x.Gained, Lost: x.Lost, Shown: x.Shown, Hidden: x.Hidden, Masked: x.Masked, Held: x.Held,
+				Id: string(x.ID), Gained: x.Gained, Lost: x.Lost, Shown: x.Shown, Hidden: x.Hidden, Masked: x.Masked, Held: x.Held, Later: x.Later,
 			})
 		}
 		return send(out)

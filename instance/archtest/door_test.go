@@ -16,7 +16,7 @@ import (
 // rows of records: for instance/access alone.
 var byTheDoor = []string{
 	"List", "Get", "Count", "Aggregate", "History", "VisibleIDs", "Load", "FindByKey", "Versions", "Breakdown", "Write", "Import",
-	"Idempotent", "SaveIdempotent", "ShowBI", "Diff", "Differ", "EachDiffering", "CountBehind", "GiveBack", "Size", "PastBreakdown", "PastByKey", "PastVersion", "PastShown",
+	"Idempotent", "SaveIdempotent", "ShowBI", "Diff", "Differ", "EachDiffering", "CountBehind", "EachBehind", "GiveBack", "Size", "PastBreakdown", "PastByKey", "PastVersion", "PastShown",
 	"PastImages", "PastDiff", "DiffRead",
 }
 

@@ -41,7 +41,8 @@ func Printable(text string) string {
 	return string(out)
 }
 
-// unprintable are control characters, line separators and directional overrides.
+// unprintable are control characters, line separators and directional overrides. Marks that say
+// which way a single place reads are ordinary in Arabic and Hebrew.
 func unprintable(r rune) bool {
-	return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' || unicode.Is(unicode.Bidi_Control, r)
+	return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' || unicode.Is(unicode.Bidi_Control, r) && r != '\u200e' && r != '\u200f' && r != '\u061c'
 }

@@ -25,6 +25,11 @@ type layer struct {
 // say in where officers go from it.
 func (p *Pile) Add(a Activation, proven bool) {
 	if !proven || a.Kind != ActivationRollback {
+		at := slices.Index(p.layers, layer{a.Digest, true})
+		if proven && at >= 0 { // two officers went back: what lies above is taken off
+			p.takeOff(at + 1)
+			p.layers = p.layers[:at]
+		}
 		p.layers = append(p.layers, layer{a.Digest, proven})
 		if proven { // officers or the product put it in force, whatever was withdrawn before
 			p.withdrawn = slices.DeleteFunc(p.withdrawn, func(digest string) bool { return digest == a.Digest })
@@ -39,12 +44,17 @@ func (p *Pile) Add(a Activation, proven bool) {
 		p.layers = append(p.layers, layer{a.Digest, proven})
 		return
 	}
-	for _, l := range p.layers[to+1:] {
+	p.takeOff(to + 1)
+}
+
+// takeOff withdraws the layers from one on.
+func (p *Pile) takeOff(from int) {
+	for _, l := range p.layers[from:] {
 		if !slices.Contains(p.withdrawn, l.digest) {
 			p.withdrawn = append(p.withdrawn, l.digest)
 		}
 	}
-	p.layers = p.layers[:to+1]
+	p.layers = p.layers[:from]
 }
 
 // WayBack says where a rollback may go now.

@@ -84,10 +84,11 @@ func TestWayBack(t *testing.T) {
 		"a b c <b <a": {Withdrawn: []string{"c", "b"}},
 		"a b c <a":    {Withdrawn: []string{"b", "c"}}, // jumped over is withdrawn too
 		"a b <a b":    {Targets: []string{"a"}},        // two officers brought it back
-		"a b a":       {Targets: []string{"b"}},
-		"a b a <b":    {Withdrawn: []string{"a"}}, // the same bundle, taken back: below lies nothing else
-		"a b a c":     {Targets: []string{"a", "b"}},
-		"a b a c <a":  {Targets: []string{"b"}, Withdrawn: []string{"c"}},
+		"a b a":       {Withdrawn: []string{"b"}},      // two officers took b out: one does not bring it back
+		"a b a <b":    {Targets: []string{"a"}, Withdrawn: []string{"b"}},
+		"a b a c":     {Targets: []string{"a"}, Withdrawn: []string{"b"}},
+		"a b a c <a":  {Withdrawn: []string{"b", "c"}},
+		"a b c b":     {Targets: []string{"a"}, Withdrawn: []string{"c"}},
 		"a b <a <b":   {Targets: []string{"a"}, Withdrawn: []string{"b"}}, // forward, as earlier versions let it
 		"a b <a <b c": {Targets: []string{"a"}, Withdrawn: []string{"b"}},
 		"a b ?x":      {Targets: []string{"b", "a"}}, // what has no proof is no target,

@@ -115,6 +115,9 @@ func (t *Tx) EndGrant(ctx context.Context, id string, by crm.SubjectID, reason s
 // clock does, so that times never run backwards.
 func (t *Tx) closeFact(ctx context.Context, table, id string) (now time.Time, err error) {
 	var ended bool
+	if err := t.takeTurn(ctx); err != nil {
+		return now, err
+	}
 	err = t.tx.QueryRow(ctx, `select ended or valid_to <= clock_timestamp() from `+table+`
 		where id = $1 and recorded_to = 'infinity' for update`, id).Scan(&ended)
 	switch {

@@ -157,6 +157,9 @@ func (t *Tx) ReinstateGrant(ctx context.Context, id string, by crm.SubjectID, wh
 // its caller believes.
 func (t *Tx) expectGrant(ctx context.Context, id, condition, otherwise string) error {
 	var holds bool
+	if err := t.takeTurn(ctx); err != nil {
+		return err
+	}
 	rows, err := t.tx.Query(ctx, `select `+condition+` from fact."grant" where id = $1 and recorded_to = 'infinity' for update`, id)
 	if err != nil {
 		return pgErr(err, "lock grant")

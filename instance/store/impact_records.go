@@ -13,6 +13,7 @@ type Differing struct {
 	ID     crm.RecordID
 	Gained bool // seen in the later view alone
 	Lost   bool // seen in the earlier view alone
+	Later  bool // seen in neither, and in the later one when what closes it today ends
 	// Field groups that become shown, hidden or masked on it.
 	Shown, Hidden, Masked []string
 	Held                  bool // the destination of the contract asked about holds it

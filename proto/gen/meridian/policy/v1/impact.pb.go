@@ -86,7 +86,8 @@ type ImpactRequest struct {
 	Candidate *Candidate             `protobuf:"bytes,1,opt,name=candidate,proto3" json:"candidate,omitempty"`
 	// Only these subjects; all when empty. A contract is "contract:<id>". Beside
 	// those who are there, "persona:<name>" is a persona of the bundles, and
-	// "role:<word>" somebody with a role that the rules which change speak of.
+	// "word:<word>" somebody who has
+	// a word of the rules which change as role, department and name.
 	Subjects []string `protobuf:"bytes,2,rep,name=subjects,proto3" json:"subjects,omitempty"`
 	// read if empty; of people and services.
 	Action string `protobuf:"bytes,3,opt,name=action,proto3" json:"action,omitempty"`
@@ -378,7 +379,10 @@ type RecordImpact struct {
 	Hidden []string `protobuf:"bytes,5,rep,name=hidden,proto3" json:"hidden,omitempty"`
 	Masked []string `protobuf:"bytes,6,rep,name=masked,proto3" json:"masked,omitempty"`
 	// The destination of the contract holds it: a lost one is given back.
-	Held          bool `protobuf:"varint,7,opt,name=held,proto3" json:"held,omitempty"`
+	Held bool `protobuf:"varint,7,opt,name=held,proto3" json:"held,omitempty"`
+	// Seen under neither, and under the candidate when the denial, the wall or the
+	// withholding of today ends that closes it.
+	Later         bool `protobuf:"varint,8,opt,name=later,proto3" json:"later,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -458,6 +462,13 @@ func (x *RecordImpact) GetMasked() []string {
 func (x *RecordImpact) GetHeld() bool {
 	if x != nil {
 		return x.Held
+	}
+	return false
+}
+
+func (x *RecordImpact) GetLater() bool {
+	if x != nil {
+		return x.Later
 	}
 	return false
 }
@@ -2495,7 +2506,7 @@ const file_meridian_policy_v1_impact_proto_rawDesc = "" +
 	"\x06entity\x18\x03 \x01(\tR\x06entity\x12\x16\n" +
 	"\x06action\x18\x04 \x01(\tR\x06action\"S\n" +
 	"\x15ImpactRecordsResponse\x12:\n" +
-	"\arecords\x18\x01 \x03(\v2 .meridian.policy.v1.RecordImpactR\arecords\"\xa4\x01\n" +
+	"\arecords\x18\x01 \x03(\v2 .meridian.policy.v1.RecordImpactR\arecords\"\xba\x01\n" +
 	"\fRecordImpact\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06gained\x18\x02 \x01(\bR\x06gained\x12\x12\n" +
@@ -2503,7 +2514,8 @@ const file_meridian_policy_v1_impact_proto_rawDesc = "" +
 	"\x05shown\x18\x04 \x03(\tR\x05shown\x12\x16\n" +
 	"\x06hidden\x18\x05 \x03(\tR\x06hidden\x12\x16\n" +
 	"\x06masked\x18\x06 \x03(\tR\x06masked\x12\x12\n" +
-	"\x04held\x18\a \x01(\bR\x04held\"N\n" +
+	"\x04held\x18\a \x01(\bR\x04held\x12\x14\n" +
+	"\x05later\x18\b \x01(\bR\x05later\"N\n" +
 	"\bProgress\x12\x12\n" +
 	"\x04done\x18\x01 \x01(\x03R\x04done\x12\x14\n" +
 	"\x05total\x18\x02 \x01(\x03R\x05total\x12\x18\n" +
