@@ -25,7 +25,7 @@ func TestSubjectsAreTheSameInAllTheirParts(t *testing.T) {
 	}
 	tried := 0
 	eachPart(reflect.TypeFor[crm.Subject](), nil, func(path []int, name string) {
-		if name == "Stamp" || name == "Bundle" {
+		if name == "Stamp" || name == "Bundle" || name == "Activation" { // no rule sees them
 			return
 		}
 		tried++
