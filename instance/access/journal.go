@@ -20,15 +20,16 @@ const (
 // journal collects decisions on reads and writes them in batches. Decisions on
 // writes do not pass here: they are part of the write's transaction.
 type journal struct {
-	store *store.Store
-	wake  chan struct{}
+	store   *store.Store
+	wake    chan struct{}
+	writing chan struct{} // held by the one who writes
 
 	mu      sync.Mutex
 	waiting []store.Decision
 }
 
 func newJournal(s *store.Store) *journal {
-	return &journal{store: s, wake: make(chan struct{}, 1)}
+	return &journal{store: s, wake: make(chan struct{}, 1), writing: make(chan struct{}, 1)}
 }
 
 // add takes a decision. It fails only when the journal is full and cannot be
@@ -53,8 +54,15 @@ func (j *journal) add(ctx context.Context, d store.Decision) error {
 	return nil
 }
 
-// flush writes what waits. What could not be written waits again.
+// flush writes what waits. What could not be written waits again. Who has
+// flushed finds everything in the log that was added before, whoever wrote it.
 func (j *journal) flush(ctx context.Context) error {
+	select {
+	case j.writing <- struct{}{}:
+		defer func() { <-j.writing }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	j.mu.Lock()
 	batch := j.waiting
 	j.waiting = nil

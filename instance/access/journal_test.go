@@ -9,6 +9,7 @@ import (
 
 	"meridian/instance/access"
 	"meridian/instance/crm"
+	"meridian/instance/store"
 )
 
 // sql runs a statement beside the store.
@@ -83,5 +84,46 @@ func TestRunWritesWhileItRuns(t *testing.T) {
 		}
 	case <-time.After(10 * time.Second):
 		t.Error("Run did not end")
+	}
+}
+
+// TestWhoHasFlushedFindsEverything: a second flush does not return while the
+// first is still writing.
+func TestWhoHasFlushedFindsEverything(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	j := access.NewJournal(w.store)
+	conn, err := pgx.Connect(t.Context(), w.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
+	tx, err := conn.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), "lock table meridian.decision_log in exclusive mode"); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Add(t.Context(), store.Decision{Subject: "rep.west@amer", Action: "read", Entity: "account", Allowed: true}); err != nil {
+		t.Fatal(err)
+	}
+	first := make(chan error, 1)
+	go func() { first <- j.Flush(t.Context()) }()
+	for waiting := 0; waiting == 0; { // until the first is at the table
+		if err := conn.QueryRow(t.Context(), "select count(*) from pg_locks where not granted").Scan(&waiting); err != nil {
+			t.Fatal(err)
+		}
+	}
+	soon, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := j.Flush(soon); err == nil {
+		t.Error("the second flush returned before the first had written")
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-first; err != nil {
+		t.Error(err)
 	}
 }
