@@ -12,23 +12,32 @@ var besides = []string{"data.meridian.service", limitsPackage}
 
 // Alike reports whether two bundles surely permit and limit alike, whoever asks
 // for what: the same text says it, and looks at nothing else.
-func Alike(a, b *Bundle) bool {
-	said, closed := a.beside()
-	other, otherClosed := b.beside()
+func Alike(a, b *Bundle) bool { return sameText(a, b, true) }
+
+// SameAccess reports whether two bundles surely open and close the same records
+// to everybody: the same text says it, and looks at nothing else.
+func SameAccess(a, b *Bundle) bool { return sameText(a, b, false) }
+
+func sameText(a, b *Bundle, beside bool) bool {
+	said, closed := a.said(beside)
+	other, otherClosed := b.said(beside)
 	return closed && otherClosed && maps.Equal(said, other)
 }
 
-// beside is the text of permissions and limits by path, and whether it refers to
-// nothing beyond.
-func (b *Bundle) beside() (said map[string]string, closed bool) {
+// said is the text of permissions and limits by path, or that of all other
+// rules, and whether it refers to nothing beyond.
+func (b *Bundle) said(beside bool) (said map[string]string, closed bool) {
+	isBeside := func(r ast.Ref) bool {
+		return slices.ContainsFunc(besides, func(p string) bool { return r.HasPrefix(ast.MustParseRef(p)) })
+	}
 	said, closed = map[string]string{}, true
 	for path, m := range b.rules() {
-		if !slices.Contains(besides, m.Package.Path.String()) {
+		if isBeside(m.Package.Path) != beside {
 			continue
 		}
 		said[path] = b.modules[path]
 		ast.WalkRefs(m, func(r ast.Ref) bool {
-			if r.HasPrefix(ast.DefaultRootRef) && !r.Equal(m.Package.Path) && !slices.ContainsFunc(besides, func(p string) bool { return r.HasPrefix(ast.MustParseRef(p)) }) {
+			if r.HasPrefix(ast.DefaultRootRef) && !r.Equal(m.Package.Path) && isBeside(r) != beside {
 				closed = false
 			}
 			return false
