@@ -285,6 +285,8 @@ type topicBreak struct {
 	finds condition // what the matrix notices first of all
 }
 
+// That no jurisdiction leaves which the contract does not grant is no matter of
+// rules any more (I16): no bundle breaks it.
 func topicBreaks() map[string]topicBreak {
 	replaced := func(file, old, by string) map[string]string {
 		modules := embeddedModules()
@@ -294,9 +296,8 @@ func topicBreaks() map[string]topicBreak {
 		return map[string]string{file: strings.ReplaceAll(modules[file], old, by)}
 	}
 	return map[string]topicBreak{
-		"groups":    {"agreements let every group leave", replaced("agreement.rego", "\tlists(fact, group)\n\twithin_contract(ask, group)", "\tfact.effect == \"open\"\n\tgroup != \"\"\n\task.action != \"\""), grouped},
-		"residency": {"jurisdictions are not looked at", replaced("residency.rego", `ask.action == "publish"`, `ask.action == "nothing"`), abroad},
-		"walls":     {"walls do not hold for other instances", replaced("agreement.rego", "\tfact.effect == \"wall\"", "\tfact.effect == \"wall\"\n\task.subject.kind != \"instance\""), walled},
+		"groups": {"agreements let every group leave", replaced("agreement.rego", "\tlists(fact, group)\n\twithin_contract(ask, group)", "\tfact.effect == \"open\"\n\tgroup != \"\"\n\task.action != \"\""), grouped},
+		"walls":  {"walls do not hold for other instances", replaced("agreement.rego", "\tfact.effect == \"wall\"", "\tfact.effect == \"wall\"\n\task.subject.kind != \"instance\""), walled},
 	}
 }
 

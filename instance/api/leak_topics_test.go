@@ -305,7 +305,7 @@ func newTopicMatrix(t *testing.T, only string, rules map[string]string) *topicMa
 	m := &topicMatrix{matrix: l.matrix(nil), ways: topicWays(), seen: map[string]int{}}
 	m.matrix.paths = slices.Sorted(maps.Keys(m.ways))
 	m.registeredTopics(t)
-	brokers := embeddedtest.Kafka(t)
+	brokers := embeddedtest.OwnKafka(t)
 	m.x = m.run(t, exchange.Config{Instance: "amer", Store: m.store, Door: m.door, Brokers: brokers})
 	receivers := m.receivers(t, facts, brokers)
 	t.Logf("%v: the world is made", time.Since(began))

@@ -146,6 +146,18 @@ func Kafka(t testing.TB) []string {
 	return s.server.Brokers()
 }
 
+// OwnKafka returns the brokers of an embedded Kafka of the test's own, for one
+// whose topics have the same names at every run.
+func OwnKafka(t testing.TB) []string {
+	t.Helper()
+	server, err := embedded.StartKafka("", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Stop)
+	return server.Brokers()
+}
+
 func startPostgres() (*embedded.Postgres, string, error) {
 	if err := sweep(); err != nil {
 		return nil, "", err
