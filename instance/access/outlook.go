@@ -139,6 +139,9 @@ func (o *outlooker) lost(ctx context.Context, shares []crm.Grant, flips *policy.
 	for _, g := range shares {
 		byGiver[g.By] = append(byGiver[g.By], g)
 	}
+	if err := o.loadAll(ctx, byGiver); err != nil {
+		return nil, err
+	}
 	for giver, shares := range byGiver {
 		subject, known, err := o.load(ctx, giver)
 		if err != nil {
@@ -196,6 +199,51 @@ func (o *outlooker) toAsk(ctx context.Context, subject crm.Subject, shares []crm
 	}
 	return ask, out, nil
 }
+
+// loadAll loads givers a few at a time: one by one they are most of the wait.
+func (o *outlooker) loadAll(ctx context.Context, byGiver map[crm.SubjectID][]crm.Grant) error {
+	type loaded struct {
+		giver   crm.SubjectID
+		subject crm.Subject
+		known   bool
+		err     error
+	}
+	var unknown []crm.SubjectID
+	for giver := range byGiver {
+		if _, ok := o.known[giver]; !ok && !o.absent[giver] {
+			unknown = append(unknown, giver)
+		}
+	}
+	answers, next := make(chan loaded, len(unknown)), make(chan crm.SubjectID, len(unknown))
+	for _, giver := range unknown {
+		next <- giver
+	}
+	close(next)
+	for range loadedAtOnce {
+		go func() {
+			for giver := range next {
+				s, known, err := o.giver(ctx, giver)
+				answers <- loaded{giver, s, known, err}
+			}
+		}()
+	}
+	var failed error
+	for range unknown { // all, so that nobody is left working
+		switch a := <-answers; {
+		case a.err != nil:
+			failed = a.err
+		case !a.known:
+			o.absent[a.giver] = true
+		case a.subject.Stamp != o.stamp:
+			failed = errMoved
+		default:
+			o.known[a.giver] = a.subject
+		}
+	}
+	return failed
+}
+
+const loadedAtOnce = 3
 
 func (o *outlooker) load(ctx context.Context, giver crm.SubjectID) (crm.Subject, bool, error) {
 	if s, ok := o.known[giver]; ok || o.absent[giver] {

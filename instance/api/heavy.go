@@ -26,7 +26,7 @@ var heavy = []string{
 
 const (
 	heavyConns   = 16 // of the database, where nobody says how many there are
-	heavyPatient = 3 * time.Second
+	heavyPatient = 8 * time.Second
 	heavyAgain   = 10 * time.Second
 )
 
